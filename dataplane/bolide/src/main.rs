@@ -1,1 +1,25 @@
-fn main() {}
+//! The `bolide` program: a local cluster (`up`), the server processes, and the commands a person uses beside them.
+//!
+//! This file owns the exit code and the one line that a failed command prints; everything else is in the modules.
+
+mod args;
+mod failure;
+mod output;
+mod yaml;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Args;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match args.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bolide: {}", failure::one_line(&error));
+            failure::exit_code(&error)
+        }
+    }
+}
