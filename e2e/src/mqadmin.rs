@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 
 use crate::client::on_path;
 use crate::process::Process;
@@ -49,11 +49,8 @@ impl Mqadmin {
     /// # Errors
     /// It ends with another exit code than 0, prints an exception, or does not end within two minutes.
     pub fn run(&self, cluster: &Cluster, arguments: &[&str]) -> Result<String> {
-        let home = cluster.dir().join("mqadmin");
-        std::fs::create_dir_all(&home).context("cannot make a home for mqadmin")?;
         let mut command = Command::new(&self.script);
         command.arg("mqadmin").args(arguments).args(["-n", cluster.namesrv()]);
-        command.env("HOME", &home).env("JAVA_TOOL_OPTIONS", format!("-Duser.home={}", home.display()));
         let name = format!("mqadmin {}", arguments.join(" "));
         let mut process = Process::start(&name, &mut command)?;
         let status = process.wait(RUN_WITHIN)?;

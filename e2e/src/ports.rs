@@ -44,10 +44,10 @@ impl Block {
         let first = u16::try_from(std::process::id() % u32::from(blocks)).unwrap_or(0);
         for step in 0..blocks {
             let base = range.start() + (first + step) % blocks * BLOCK;
-            if let Some(lock) = lock(base)? {
-                if (base..base + BLOCK).all(free) {
-                    return Ok(Self { base, _lock: lock });
-                }
+            if let Some(lock) = lock(base)?
+                && (base..base + BLOCK).all(free)
+            {
+                return Ok(Self { base, _lock: lock });
             }
         }
         bail!("no free block of {BLOCK} ports in {}-{}", range.start(), range.end())
