@@ -1,0 +1,1 @@
+"""The checks of `selftest`, one module per client family."""
