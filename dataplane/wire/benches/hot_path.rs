@@ -1,0 +1,2 @@
+//! Measures the codec's hot path.
+fn main() {}

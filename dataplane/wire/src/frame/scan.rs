@@ -1,0 +1,321 @@
+//! A forward-only scanner over JSON text that hands out slices instead of building values. It checks the syntax of
+//! what it passes over, so a region it has passed once can be walked again without new faults.
+
+use std::borrow::Cow;
+
+/// Deepest nesting passed over in a member nobody asked for.
+const MAX_DEPTH: usize = 32;
+
+/// Where the text stopped being the JSON that was expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("bad JSON at byte {at}: expected {expected}")]
+pub struct SyntaxError {
+    /// Byte position in the header.
+    pub at: usize,
+    /// What should have been there.
+    pub expected: &'static str,
+}
+
+/// A string as it stands between its quotes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawString<'a> {
+    text: &'a str,
+    escaped: bool,
+}
+
+impl<'a> RawString<'a> {
+    pub(crate) fn unescaped(self) -> Cow<'a, str> {
+        if self.escaped { Cow::Owned(unescape(self.text)) } else { Cow::Borrowed(self.text) }
+    }
+
+    pub(crate) fn is(self, plain: &str) -> bool {
+        !self.escaped && self.text == plain
+    }
+}
+
+/// One value that is not an object or an array.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Scalar<'a> {
+    String(RawString<'a>),
+    /// A number or a boolean, as its text.
+    Bare(&'a str),
+    Null,
+}
+
+impl<'a> Scalar<'a> {
+    pub(crate) fn text(self) -> Option<Cow<'a, str>> {
+        match self {
+            Self::String(raw) => Some(raw.unescaped()),
+            Self::Bare(text) => Some(Cow::Borrowed(text)),
+            Self::Null => None,
+        }
+    }
+}
+
+pub(crate) struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    pub(crate) fn fail<T>(&self, expected: &'static str) -> Result<T, SyntaxError> {
+        Err(SyntaxError { at: self.at, expected })
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.at = self.at.saturating_add(bytes);
+    }
+
+    fn skip_space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.rest().first() {
+            self.advance(1);
+        }
+    }
+
+    /// The next byte after white space, not consumed.
+    pub(crate) fn peek(&mut self) -> Option<u8> {
+        self.skip_space();
+        self.rest().first().copied()
+    }
+
+    /// Consumes `byte` if it is next.
+    pub(crate) fn eat(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        if found {
+            self.advance(1);
+        }
+        found
+    }
+
+    /// Starts an object.
+    pub(crate) fn open(&mut self) -> Result<(), SyntaxError> {
+        if self.eat(b'{') { Ok(()) } else { self.fail("an object") }
+    }
+
+    /// The next member's name, or `None` at the end of the object. `first` is true right after `open`.
+    pub(crate) fn next_key(&mut self, first: bool) -> Result<Option<RawString<'a>>, SyntaxError> {
+        if self.eat(b'}') {
+            return Ok(None);
+        }
+        if !first && !self.eat(b',') {
+            return self.fail("a comma or the end of the object");
+        }
+        let key = self.string()?;
+        if self.eat(b':') { Ok(Some(key)) } else { self.fail("a colon") }
+    }
+
+    pub(crate) fn end(&mut self) -> Result<(), SyntaxError> {
+        if self.peek().is_none() { Ok(()) } else { self.fail("the end of the header") }
+    }
+
+    fn string(&mut self) -> Result<RawString<'a>, SyntaxError> {
+        if !self.eat(b'"') {
+            return self.fail("a string");
+        }
+        let start = self.at;
+        let mut escaped = false;
+        loop {
+            let Some(stop) = find_quote_or_escape(self.rest()) else {
+                return self.fail("the end of a string");
+            };
+            self.advance(stop);
+            if self.rest().first() == Some(&b'"') {
+                let text = self.text.get(start..self.at).unwrap_or_default();
+                self.advance(1);
+                return Ok(RawString { text, escaped });
+            }
+            escaped = true;
+            match self.rest().get(1) {
+                Some(b'u') => match self.rest().get(2..6) {
+                    Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => self.advance(6),
+                    _ => return self.fail("four hexadecimal digits"),
+                },
+                Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.advance(2),
+                _ => return self.fail("an escape"),
+            }
+        }
+    }
+
+    /// A string, number, boolean or null.
+    pub(crate) fn scalar(&mut self) -> Result<Scalar<'a>, SyntaxError> {
+        match self.peek() {
+            Some(b'"') => self.string().map(Scalar::String),
+            Some(b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => self.bare(),
+            _ => self.fail("a string, number, boolean or null"),
+        }
+    }
+
+    fn bare(&mut self) -> Result<Scalar<'a>, SyntaxError> {
+        let rest = self.rest();
+        let len = rest
+            .iter()
+            .position(|byte| !matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'+' | b'-' | b'.'))
+            .unwrap_or(rest.len());
+        let text = self.text.get(self.at..self.at.saturating_add(len)).unwrap_or_default();
+        let number = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
+        let scalar = match text {
+            "null" => Scalar::Null,
+            "true" | "false" => Scalar::Bare(text),
+            _ if number && text.bytes().any(|byte| byte.is_ascii_digit()) => Scalar::Bare(text),
+            _ => return self.fail("a number, boolean or null"),
+        };
+        self.advance(len);
+        Ok(scalar)
+    }
+
+    /// Passes over any value.
+    pub(crate) fn skip_value(&mut self) -> Result<(), SyntaxError> {
+        let mut open: [u8; MAX_DEPTH] = [0; MAX_DEPTH];
+        let mut depth = 0usize;
+        let mut first = false;
+        loop {
+            let closer = depth.checked_sub(1).and_then(|top| open.get(top)).copied();
+            let close = closer.is_some_and(|closer| self.eat(closer));
+            if close {
+                depth = depth.saturating_sub(1);
+            } else {
+                if closer.is_some() && !first && !self.eat(b',') {
+                    return self.fail("a comma or the end of the value");
+                }
+                if closer == Some(b'}') {
+                    self.string()?;
+                    if !self.eat(b':') {
+                        return self.fail("a colon");
+                    }
+                }
+                let opens = match self.peek() {
+                    Some(b'{') => Some(b'}'),
+                    Some(b'[') => Some(b']'),
+                    _ => None,
+                };
+                if let Some(closer) = opens {
+                    let Some(slot) = open.get_mut(depth) else {
+                        return self.fail("a less deeply nested value");
+                    };
+                    *slot = closer;
+                    depth = depth.saturating_add(1);
+                    self.advance(1);
+                    first = true;
+                    continue;
+                }
+                self.scalar()?;
+            }
+            first = false;
+            if depth == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Most strings of a header are a few bytes long, where a plain loop beats a vector search.
+fn find_quote_or_escape(bytes: &[u8]) -> Option<usize> {
+    const SHORT: usize = 12;
+    let head = bytes.get(..SHORT).unwrap_or(bytes);
+    if let Some(at) = head.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+        return Some(at);
+    }
+    let tail = bytes.get(SHORT..)?;
+    memchr::memchr2(b'"', b'\\', tail).map(|at| at.saturating_add(SHORT))
+}
+
+/// The text of a string whose escapes the scanner has checked. Lone surrogates become U+FFFD, as in Java.
+fn unescape(raw: &str) -> String {
+    let mut text = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some((plain, escape)) = rest.split_once('\\') {
+        text.push_str(plain);
+        let mut tail = escape.chars();
+        match tail.next() {
+            Some('u') => {
+                let (unit, after) = code_unit(tail.as_str());
+                rest = after;
+                if let Some(character) = char::from_u32(unit) {
+                    text.push(character);
+                    continue;
+                }
+                match after.strip_prefix("\\u").map(code_unit) {
+                    Some((low, after_low))
+                        if (0xD800..0xDC00).contains(&unit) && (0xDC00..0xE000).contains(&low) =>
+                    {
+                        text.push(pair(unit, low));
+                        rest = after_low;
+                    }
+                    _ => text.push(char::REPLACEMENT_CHARACTER),
+                }
+                continue;
+            }
+            Some('b') => text.push('\u{8}'),
+            Some('f') => text.push('\u{c}'),
+            Some('n') => text.push('\n'),
+            Some('r') => text.push('\r'),
+            Some('t') => text.push('\t'),
+            Some(other) => text.push(other),
+            None => {}
+        }
+        rest = tail.as_str();
+    }
+    text.push_str(rest);
+    text
+}
+
+fn code_unit(text: &str) -> (u32, &str) {
+    text.split_at_checked(4)
+        .and_then(|(digits, rest)| Some((u32::from_str_radix(digits, 16).ok()?, rest)))
+        .unwrap_or((0xFFFD, ""))
+}
+
+fn pair(high: u32, low: u32) -> char {
+    let offset = (high & 0x3FF).wrapping_shl(10) | (low & 0x3FF);
+    char::from_u32(offset.wrapping_add(0x1_0000)).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn string(text: &str) -> Option<String> {
+        let mut scanner = Scanner::new(text);
+        scanner.string().ok().map(|raw| raw.unescaped().into_owned())
+    }
+
+    #[test]
+    fn strings_are_unescaped_as_java_does() {
+        assert_eq!(
+            string(r#""plain and rather long, past the short loop""#).as_deref(),
+            Some("plain and rather long, past the short loop")
+        );
+        assert_eq!(string(r#""a\u0001b\n\"\\\/\t\u00e9""#).as_deref(), Some("a\u{1}b\n\"\\/\té"));
+        assert_eq!(string(r#""\ud83d\ude00""#).as_deref(), Some("😀"));
+        assert_eq!(string(r#""\ud83d!""#).as_deref(), Some("\u{fffd}!"));
+        assert_eq!(string(r#""\ude00\ud83d\u0041""#).as_deref(), Some("\u{fffd}\u{fffd}A"));
+        assert_eq!(string(r#""\u00g1""#), None);
+        assert_eq!(string(r#""\x""#), None);
+        assert_eq!(string(r#""open"#), None);
+    }
+
+    #[test]
+    fn any_value_is_skipped_exactly() {
+        for text in [r#"{"a":[1,{"b":null}],"c":"]}"}"#, "[]", "{}", "-1.5e3", "true", r#"[[],[{}]]"#] {
+            let mut scanner = Scanner::new(text);
+            assert_eq!(scanner.skip_value(), Ok(()), "{text}");
+            assert_eq!(scanner.end(), Ok(()), "{text}");
+        }
+        for text in ["[1 2]", "{\"a\" 1}", "[,]", "{1:2}", "nul", "--", "[", &"[".repeat(40)] {
+            let mut scanner = Scanner::new(text);
+            assert!(scanner.skip_value().and_then(|()| scanner.end()).is_err(), "{text}");
+        }
+    }
+}
