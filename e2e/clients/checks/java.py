@@ -243,7 +243,7 @@ def delay_level_two_arrives_after_five_seconds(java, version, lab):
     lab.run(program, "send", topic=topic, count=3, delay_level=2)
     for e in run.end().of("message"):
         waited = e["arrivedMs"] - e["bornTimestamp"]
-        assert 4900 <= waited <= 6500, f"arrived after {waited} ms"
+        assert 4900 <= waited <= 6500, f"arrived after {waited} ms: {e}"
         same(e["properties"].get("REAL_TOPIC"), topic)
 
 

@@ -99,7 +99,8 @@ class Program:
         self.stderr.close()
         assert self.process.returncode == code, (
             f"exit code {self.process.returncode}, not {code}: {' '.join(self.argv[-14:])}; "
-            f"last events: {self.events[-3:]}; {self.complaints()}")
+            f"failures: {[e for e in self.events if 'class' in e][:5]}; bodies: {sorted(e['body'] for e in self.events if 'body' in e)[:60]}; "
+            f"last events: {self.events[-2:]}; {self.complaints()}")
         return self
 
     def stop(self):
@@ -160,7 +161,9 @@ def start_apache(folder, port):
         subprocess.run([APACHE, "fetch"], check=True)
     environment = {"APACHE_HEAP": "1g", "APACHE_DIRECT": "1g", "APACHE_NAMESRV_HEAP": "256m", **os.environ}
     subprocess.run([APACHE, "start", folder, str(port), str(port + 10), "enablePropertyFilter=true", "timerWheelEnable=true",
-                    "traceTopicEnable=true", "transactionTimeOut=2000", "transactionCheckInterval=2000", "recallMessageEnable=true"],
+                    "traceTopicEnable=true", "transactionTimeOut=2000", "transactionCheckInterval=2000", "recallMessageEnable=true",
+                    # On a busy machine a send may wait longer than the usual 200 ms before it is refused; a one-way one would be lost unseen.
+                    "waitTimeMillsInSendQueue=10000"],
                    check=True, env=environment)
     return f"127.0.0.1:{port}"
 
