@@ -81,7 +81,8 @@ impl Client {
     /// A client whose `handler` receives the requests of servers.
     pub fn with_handler(config: ClientConfig, handler: Arc<dyn Handler>, metrics: TransportMetrics) -> Self {
         let budget_bytes = config.large_frame_budget_bytes.max(config.limits.max_frame_bytes);
-        let common = Arc::new(Common::new(config.limits.clone(), metrics, budget_bytes, CancellationToken::new()));
+        let common =
+            Arc::new(Common::new(config.limits.clone(), metrics, budget_bytes, CancellationToken::new()));
         let inner = Inner {
             config,
             handler,
@@ -148,8 +149,12 @@ impl Client {
         stream.set_nodelay(true).map_err(failed)?;
         let local = stream.local_addr().map_err(failed)?;
         let conn = Conn::new(&inner.common, peer, local);
-        let driver =
-            crate::driver::Driver::new(stream, conn.clone(), inner.handler.clone(), inner.connections.clone());
+        let driver = crate::driver::Driver::new(
+            stream,
+            conn.clone(),
+            inner.handler.clone(),
+            inner.connections.clone(),
+        );
         if !std::mem::replace(&mut *inner.sweeping.lock(), true) {
             inner.common.tracker.spawn(inner.connections.clone().sweep(inner.common.clone()));
         }

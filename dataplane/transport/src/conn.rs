@@ -52,7 +52,12 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    pub(crate) fn new(limits: Limits, metrics: TransportMetrics, budget_bytes: usize, stop: CancellationToken) -> Self {
+    pub(crate) fn new(
+        limits: Limits,
+        metrics: TransportMetrics,
+        budget_bytes: usize,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             limits,
             metrics,
@@ -141,13 +146,17 @@ impl Conn {
                     continue;
                 };
                 match &mut run {
-                    Some((label, received, count)) if (*label, *received) == (asked.label, asked.received) => *count += 1,
+                    Some((label, received, count))
+                        if (*label, *received) == (asked.label, asked.received) =>
+                    {
+                        *count += 1
+                    }
                     _ => {
                         let ended = run.replace((asked.label, asked.received, 1));
                         observe(&common.metrics, ended, now);
                     }
                 }
-                frames += usize::from(outbox.push(reply, &common.limits));
+                frames += usize::from(outbox.push_reply(reply, &common.limits));
             }
             (outbox.waker.take(), outbox.release_answered())
         };
@@ -177,17 +186,18 @@ impl Conn {
     /// Sends a request of ours and waits for its answer. The opaque is chosen here.
     ///
     /// # Errors
-    /// [`CallError::Closed`], [`CallError::Timeout`], [`CallError::TooManyCalls`].
+    /// [`CallError::Closed`], [`CallError::Timeout`], [`CallError::TooManyCalls`], [`CallError::Encode`].
     pub async fn request(&self, mut command: Command, timeout: Duration) -> Result<Command, CallError> {
         let peer = self.shared.peer;
-        let mut call = self.shared.pending.begin(self.shared.common.limits.max_calls).map_err(|refused| match refused {
-            Refused::Closed => CallError::Closed { peer },
-            Refused::Full(waiting) => CallError::TooManyCalls { peer, waiting },
-        })?;
+        let mut call =
+            self.shared.pending.begin(self.shared.common.limits.max_calls).map_err(
+                |refused| match refused {
+                    Refused::Closed => CallError::Closed { peer },
+                    Refused::Full(waiting) => CallError::TooManyCalls { peer, waiting },
+                },
+            )?;
         command.opaque = call.opaque;
-        if !self.send(command.into()) {
-            return Err(CallError::Closed { peer });
-        }
+        self.send(command)?;
         match tokio::time::timeout(timeout, &mut call.answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(CallError::Closed { peer }),
@@ -198,11 +208,11 @@ impl Conn {
     /// Queues a request that the peer must not answer. The opaque and the one-way flag are set here.
     ///
     /// # Errors
-    /// [`CallError::Closed`].
-    pub fn oneway(&self, mut command: Command) -> Result<(), CallError> {
+    /// [`CallError::Closed`], [`CallError::Encode`].
+    pub fn oneway(&self, command: Command) -> Result<(), CallError> {
+        let mut command = command.oneway();
         command.opaque = self.shared.pending.next_opaque();
-        command.set_oneway();
-        if self.send(command.into()) { Ok(()) } else { Err(CallError::Closed { peer: self.shared.peer }) }
+        self.send(command)
     }
 
     /// Ends the connection after one attempt to write what is queued.
@@ -259,16 +269,22 @@ impl Conn {
         }
     }
 
-    fn send(&self, outgoing: Outgoing) -> bool {
+    fn send(&self, command: Command) -> Result<(), CallError> {
         let (queued, waker) = {
             let mut outbox = self.shared.outbox.lock();
-            (outbox.push(outgoing, &self.shared.common.limits), outbox.waker.take())
+            (outbox.push(command.into(), &self.shared.common.limits), outbox.waker.take())
         };
         if let Some(waker) = waker {
             waker.wake();
         }
-        self.shared.common.metrics.on_queue(usize::from(queued));
-        queued
+        match queued {
+            Ok(true) => {
+                self.shared.common.metrics.on_queue(1);
+                Ok(())
+            }
+            Ok(false) => Err(CallError::Closed { peer: self.shared.peer }),
+            Err(source) => Err(CallError::Encode { source }),
+        }
     }
 }
 
@@ -280,6 +296,9 @@ fn observe(metrics: &TransportMetrics, run: Option<(u16, Instant, u64)>, now: In
 
 impl fmt::Debug for Conn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Conn").field("id", &self.shared.id.0).field("peer", &self.shared.peer).finish_non_exhaustive()
+        f.debug_struct("Conn")
+            .field("id", &self.shared.id.0)
+            .field("peer", &self.shared.peer)
+            .finish_non_exhaustive()
     }
 }

@@ -60,7 +60,12 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(stream: TcpStream, conn: Conn, handler: Arc<dyn Handler>, connections: Arc<Connections>) -> Self {
+    pub(crate) fn new(
+        stream: TcpStream,
+        conn: Conn,
+        handler: Arc<dyn Handler>,
+        connections: Arc<Connections>,
+    ) -> Self {
         let label = (0, conn.shared.common.metrics.latency().label(0));
         conn.shared.common.metrics.on_open();
         connections.insert(conn.clone());
@@ -142,12 +147,13 @@ impl Driver {
         let mut batch = Batch::default();
         let outcome = loop {
             let Some(announced) = announced_length(&self.reading) else { break Ok(()) };
-            if announced > max_frame {
+            let whole = announced.saturating_add(LENGTH_BYTES);
+            if whole > max_frame {
                 break Err(CloseReason::FrameTooLarge);
             }
-            let whole = announced + LENGTH_BYTES;
             if self.reading.len() < whole {
-                if whole > LARGE_FRAME_BYTES && self.reading.len() >= LARGE_FRAME_BYTES && self.reserved == 0 {
+                if whole > LARGE_FRAME_BYTES && self.reading.len() >= LARGE_FRAME_BYTES && self.reserved == 0
+                {
                     self.wanted = Some(whole);
                 }
                 break Ok(());

@@ -16,8 +16,10 @@ use prometheus::proto;
 const NAME: &str = "rocketmq_rpc_latency";
 
 /// Upper bounds in milliseconds; held pulls are why it reaches half a minute.
-const BUCKETS_MS: [f64; 16] =
-    [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0];
+const BUCKETS_MS: [f64; 16] = [
+    0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 3_000.0, 10_000.0,
+    30_000.0,
+];
 
 /// The label of codes without a name.
 const OTHER: u16 = 0;

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Bounds on what a peer can make this process hold or wait for.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Longest frame accepted, in bytes after the length field. A longer one closes the connection.
+    /// Longest frame accepted, in bytes, its length field included. A longer one closes the connection.
     pub max_frame_bytes: usize,
     /// Reading stops while requests of more than this many bytes (frame plus a fixed overhead each) are unanswered.
     pub max_unanswered_bytes: usize,

@@ -103,7 +103,10 @@ impl TransportMetrics {
                 &["reason"],
             )?,
             frames_in: IntCounter::with_opts(opts("bolide_frames_received_total", "Frames received."))?,
-            frames_out: IntCounter::with_opts(opts("bolide_frames_sent_total", "Frames queued for sending."))?,
+            frames_out: IntCounter::with_opts(opts(
+                "bolide_frames_sent_total",
+                "Frames queued for sending.",
+            ))?,
             bytes_in: IntCounter::with_opts(opts("bolide_bytes_received_total", "Bytes received."))?,
             bytes_out: IntCounter::with_opts(opts("bolide_bytes_sent_total", "Bytes sent."))?,
             dropped_replies: IntCounter::with_opts(opts(

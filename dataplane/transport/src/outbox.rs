@@ -7,7 +7,8 @@
 use std::io::IoSlice;
 use std::task::Waker;
 
-use bolide_wire::frame;
+use bolide_wire::code::ResponseCode;
+use bolide_wire::frame::{self, FrameError};
 use bytes::{Bytes, BytesMut};
 
 use crate::inflight::Inflight;
@@ -31,22 +32,22 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// Appends one frame; returns (bytes copied, bytes of slices).
-    fn push(&mut self, outgoing: Outgoing) -> (usize, usize) {
+    /// Appends one frame; returns (bytes copied, bytes of slices). Nothing is appended on error.
+    fn push(&mut self, outgoing: Outgoing) -> Result<(usize, usize), FrameError> {
         let before = self.buf.len();
         match outgoing.body {
             Body::Inline => {
-                frame::encode(&outgoing.command, &mut self.buf);
-                (self.buf.len() - before, 0)
+                frame::encode(&outgoing.command, &mut self.buf)?;
+                Ok((self.buf.len() - before, 0))
             }
             Body::Slices(slices) => {
                 let body_bytes = slices.iter().map(Bytes::len).sum();
-                frame::encode_head(&outgoing.command, body_bytes, &mut self.buf);
+                frame::encode_head(&outgoing.command, body_bytes, &mut self.buf)?;
                 let position = self.buf.len();
                 self.slices.extend(
                     slices.into_iter().filter(|slice| !slice.is_empty()).map(|slice| (position, slice)),
                 );
-                (position - before, body_bytes)
+                Ok((position - before, body_bytes))
             }
         }
     }
@@ -140,20 +141,29 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Queues a frame unless the connection is ending. A peer that left too much unread is to be closed instead.
-    pub(crate) fn push(&mut self, outgoing: Outgoing, limits: &Limits) -> bool {
+    /// Queues a frame unless the connection is ending (then false). A peer that left too much unread is to be closed instead.
+    pub(crate) fn push(&mut self, outgoing: Outgoing, limits: &Limits) -> Result<bool, FrameError> {
         if self.closing.is_some() {
-            return false;
+            return Ok(false);
         }
         if self.heap_bytes > limits.max_backlog_bytes || self.slice_bytes > limits.max_backlog_slice_bytes {
             self.closing = Some(CloseReason::SlowReader);
             self.discard();
-            return false;
+            return Ok(false);
         }
-        let (heap, slices) = self.queued.push(outgoing);
+        let (heap, slices) = self.queued.push(outgoing)?;
         self.heap_bytes = self.heap_bytes.saturating_add(heap);
         self.slice_bytes = self.slice_bytes.saturating_add(slices);
-        true
+        Ok(true)
+    }
+
+    /// Queues an answer; one that cannot be written as a frame becomes a system error, so that its asker does not wait in vain.
+    pub(crate) fn push_reply(&mut self, reply: Outgoing, limits: &Limits) -> bool {
+        let fallback = reply.command.response(ResponseCode::SYSTEM_ERROR);
+        self.push(reply, limits).unwrap_or_else(|error| {
+            let fallback = fallback.with_remark(format!("the answer cannot be sent: {error}"));
+            self.push(fallback.into(), limits).unwrap_or(false)
+        })
     }
 
     /// Gives what is queued to the task's `writing` chain, which must be sent; false if nothing is queued.
@@ -258,7 +268,14 @@ mod tests {
 
     #[test]
     fn bytes_leave_in_order_however_little_each_write_takes() {
-        let parts = [("head1", false), ("slice-a", true), ("slice-b", true), ("head2", false), ("c", true), ("tail", false)];
+        let parts = [
+            ("head1", false),
+            ("slice-a", true),
+            ("slice-b", true),
+            ("head2", false),
+            ("c", true),
+            ("tail", false),
+        ];
         let expected: String = parts.iter().map(|(text, _)| *text).collect();
         for step in 1..=expected.len() {
             assert_eq!(drain(&mut chain(&parts), step), expected, "step {step}");

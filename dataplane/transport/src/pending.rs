@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bolide_wire::frame::Command;
+use bolide_wire::frame::{Command, FrameError};
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -51,6 +51,12 @@ pub enum CallError {
         peer: SocketAddr,
         /// How many.
         waiting: usize,
+    },
+    /// The request cannot be written as a frame; nothing was sent.
+    #[error("the request cannot be sent")]
+    Encode {
+        /// What does not fit.
+        source: FrameError,
     },
     /// The client has been closed.
     #[error("this client is closed")]
