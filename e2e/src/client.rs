@@ -98,7 +98,8 @@ fn clients_dir() -> PathBuf {
     std::env::var_os("CLIENTS_OUT").map_or_else(|| target_dir().join("clients"), PathBuf::from)
 }
 
-pub(crate) fn on_path(tool: &str) -> bool {
+/// Whether a program of this name is in a folder of `PATH`.
+pub fn on_path(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(tool).is_file())
 }
@@ -199,6 +200,14 @@ impl Running {
                 bail!("{}: no {what} within {limit:?}, {why}{}", self.name, self.process.tail());
             }
         }
+    }
+
+    /// Writes one line to the program, such as `stop` or `suspend` (see `e2e/clients/README.md`).
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn tell(&mut self, line: &str) -> Result<()> {
+        self.process.tell(line)
     }
 
     /// Asks the program to end (SIGTERM) and waits for it; all its events.

@@ -18,7 +18,7 @@
 //!     events.iter().filter(|event| event.is("message")).count() >= 100
 //! })?;
 //!
-//! let died = cluster.kill_broker("broker-quickstart-0")?;    // kill -9 by its pid file
+//! let died = cluster.kill_broker("broker-0")?;    // kill -9 by its pid file
 //! cluster.wait_restarted(&died, Duration::from_secs(30))?;   // `bolide up` starts it again
 //! cluster.stop()                                              // SIGTERM; an error unless it ended with exit code 0
 //! # }
@@ -39,6 +39,7 @@
 pub mod client;
 pub mod cluster;
 pub mod event;
+pub mod history;
 pub mod mqadmin;
 pub mod ports;
 mod process;

@@ -1,6 +1,6 @@
 //! A child process whose output is collected line by line while it runs, and which never outlives its handle.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -76,7 +76,7 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(name: &str, command: &mut Command) -> crate::Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot start {name}: {command:?}"))?;
         let (out, err) = (Lines::default(), Lines::default());
         let mut readers = Vec::new();
@@ -91,6 +91,12 @@ impl Process {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Writes one line to its standard input.
+    pub(crate) fn tell(&mut self, line: &str) -> crate::Result<()> {
+        let stdin = self.child.stdin.as_mut().context("no standard input")?;
+        writeln!(stdin, "{line}").with_context(|| format!("cannot write to {}", self.name))
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> crate::Result<()> {
