@@ -3,9 +3,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
@@ -19,33 +23,36 @@ import (
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
-
-	"context"
 )
 
-// components maps each name that this file answers to, to its start function.
+// components maps each name that this file answers to, to the function that runs it until its end.
 var components = map[string]func() int{
-	"etcd": func() int {
-		etcdmain.Main(os.Args)
-		return 0
-	},
-	"kube-apiserver":          func() int { return run(apiserver.NewAPIServerCommand()) },
-	"kube-controller-manager": func() int { return run(controllers.NewControllerManagerCommand()) },
-	"kube-scheduler":          func() int { return run(scheduler.NewSchedulerCommand()) },
-	"kube-proxy":              func() int { return run(proxy.NewProxyCommand()) },
-	"kubelet":                 func() int { return run(kubelet.NewKubeletCommand(context.Background())) },
-	"kubectl":                 func() int { return run(kubectl.NewDefaultKubectlCommand()) },
+	"etcd":                    etcd,
+	"kube-apiserver":          command(apiserver.NewAPIServerCommand),
+	"kube-controller-manager": command(controllers.NewControllerManagerCommand),
+	"kube-scheduler":          command(func() *cobra.Command { return scheduler.NewSchedulerCommand() }),
+	"kube-proxy":              command(proxy.NewProxyCommand),
+	"kubelet":                 command(func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) }),
+	"kubectl":                 command(kubectl.NewDefaultKubectlCommand),
+	"volume-provisioner":      command(newProvisionerCommand),
 }
 
-func run(command *cobra.Command) int {
-	return cli.Run(command)
+// command delays the making of a component's command: several of them register global flags.
+func command(make func() *cobra.Command) func() int {
+	return func() int { return cli.Run(make()) }
+}
+
+func etcd() int {
+	etcdmain.Main(os.Args)
+	return 0
 }
 
 func main() {
 	name := filepath.Base(os.Args[0])
 	start, known := components[name]
 	if !known {
-		fmt.Fprintf(os.Stderr, "%s: not a component of this file; call it by a link named etcd, kube-apiserver, ...\n", name)
+		names := slices.Sorted(maps.Keys(components))
+		fmt.Fprintf(os.Stderr, "%s: call this file by a link named %s\n", name, strings.Join(names, ", "))
 		os.Exit(64)
 	}
 	os.Exit(start())
