@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +31,7 @@ type listener struct {
 	consumed map[string]bool
 	failures int
 	last     time.Time
+	assigned string
 }
 
 func push(r *run) (bool, error) {
@@ -54,6 +57,7 @@ func push(r *run) (bool, error) {
 			"last": consumer.ConsumeFromLastOffset, "first": consumer.ConsumeFromFirstOffset,
 		}[o.choice("from", "last", "first")]),
 		consumer.WithConsumerOrder(l.orderly),
+		consumer.WithStrategy(l.allocate),
 		consumer.WithMaxReconsumeTimes(int32(o.number("max-reconsume", -1))),
 		consumer.WithConsumeMessageBatchMaxSize(int(o.number("batch", 1))),
 	}
@@ -122,20 +126,46 @@ func push(r *run) (bool, error) {
 	return expect < 0 || consumed >= expect, nil
 }
 
+// allocate is the client's default strategy; it also tells which queues of the topic it gave to this instance.
+func (l *listener) allocate(group, self string, queues []*primitive.MessageQueue, instances []string) []*primitive.MessageQueue {
+	mine := consumer.AllocateByAveragely(group, self, queues, instances)
+	names := []string{}
+	for _, q := range mine {
+		names = append(names, fmt.Sprintf("%s@%s@%d", q.Topic, q.BrokerName, q.QueueId))
+	}
+	slices.Sort(names)
+	now := strings.Join(names, " ")
+	l.lock.Lock()
+	changed := l.assigned != now
+	if len(queues) > 0 && strings.HasPrefix(queues[0].Topic, "%RETRY%") {
+		changed = false
+	} else {
+		l.assigned = now
+	}
+	l.lock.Unlock()
+	if changed {
+		l.events.emit("assigned", fields{"count", len(names), "queues", names})
+	}
+	return mine
+}
+
 func (l *listener) progress() (int64, time.Time) {
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	return int64(len(l.consumed)), l.last
 }
 
+// identity survives retries; the messages of a batch may share their MsgId.
+func identity(m *primitive.MessageExt) string { return m.MsgId + "/" + label(m.Body) }
+
 // message is called by the client; one message that is to fail makes its whole batch fail.
 func (l *listener) message(ctx context.Context, messages ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 	good := true
 	l.lock.Lock()
 	for _, m := range messages {
-		l.attempts[m.MsgId]++
+		l.attempts[identity(m)]++
 		chosen := len(l.failOnly) == 0 || slices.Contains(l.failOnly, label(m.Body))
-		if chosen && (l.failAlways.Load() || l.attempts[m.MsgId] <= l.failFirst) {
+		if chosen && (l.failAlways.Load() || l.attempts[identity(m)] <= l.failFirst) {
 			good = false
 		}
 	}
@@ -148,7 +178,7 @@ func (l *listener) message(ctx context.Context, messages ...*primitive.MessageEx
 	}
 	for _, m := range messages {
 		l.last = time.Now()
-		l.events.emit("message", append(received(m, l.properties), "attempt", l.attempts[m.MsgId], "result", word))
+		l.events.emit("message", append(received(m, l.properties), "attempt", l.attempts[identity(m)], "result", word))
 	}
 	l.lock.Unlock()
 	time.Sleep(l.consume)
@@ -156,7 +186,7 @@ func (l *listener) message(ctx context.Context, messages ...*primitive.MessageEx
 	defer l.lock.Unlock()
 	for _, m := range messages {
 		if good {
-			l.consumed[m.MsgId] = true
+			l.consumed[identity(m)] = true
 		} else {
 			l.failures++
 		}

@@ -28,7 +28,7 @@ final class Push implements Command {
     private long consumeMs;
     private long suspendMs;
     private Integer delayLevel;
-    /** Deliveries of each message so far, by UNIQ_KEY, which survives retry topics. */
+    /** Deliveries of each message so far, by {@link #identity}. */
     private final Map<String, AtomicInteger> attempts = new ConcurrentHashMap<>();
     private final Set<String> consumed = ConcurrentHashMap.newKeySet();
     private final AtomicInteger failures = new AtomicInteger();
@@ -132,7 +132,7 @@ final class Push implements Command {
         }
         for (MessageExt message : messages) {
             lastArrival.set(System.nanoTime());
-            int attempt = attempts.get(message.getMsgId()).get();
+            int attempt = attempts.get(identity(message)).get();
             context.events.emit("message", Received.fields(message, printProperties,
                 "attempt", attempt, "result", good ? "OK" : failure, "thread", Thread.currentThread().getName()));
         }
@@ -145,15 +145,20 @@ final class Push implements Command {
             }
         }
         if (good) {
-            messages.forEach(m -> consumed.add(m.getMsgId()));
+            messages.forEach(m -> consumed.add(identity(m)));
         } else {
             failures.addAndGet(messages.size());
         }
         return good;
     }
 
+    /** Survives retry topics. The 5.x client gives all messages of a batch one UNIQ_KEY, hence the label. */
+    private static String identity(MessageExt message) {
+        return message.getMsgId() + "/" + Body.label(message.getBody());
+    }
+
     private boolean mustFail(MessageExt message) {
-        int attempt = attempts.computeIfAbsent(message.getMsgId(), id -> new AtomicInteger()).incrementAndGet();
+        int attempt = attempts.computeIfAbsent(identity(message), id -> new AtomicInteger()).incrementAndGet();
         boolean chosen = failOnly.isEmpty() || failOnly.contains(Body.label(message.getBody()));
         return chosen && (failAlways || attempt <= failFirst);
     }
