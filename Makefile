@@ -23,3 +23,36 @@ lint: ## formatting and clippy, warnings are errors
 .PHONY: unit
 unit: ## unit, golden and property tests of every crate (no e2e)
 	$(CARGO) test --workspace --exclude bolide-e2e
+
+.PHONY: test
+test: ## every test there is: unit, property, and end to end with the official clients and a real Kubernetes
+	@e2e/test all
+
+.PHONY: e2e
+e2e: ## end to end only: real processes, official clients, a real Kubernetes
+	@e2e/test e2e
+
+.PHONY: check
+check: lint unit crds-unchanged ## what a change must pass before review; minutes, no client or cluster needed
+
+.PHONY: crds
+crds: ## write crds/ from the Rust types, and the chart's copies
+	@operator/write-crds
+
+.PHONY: crds-unchanged
+crds-unchanged: ## fail when crds/ is not what the Rust types say
+	@operator/write-crds --check
+
+.PHONY: bench
+bench: build ## Bolide, Apache RocketMQ and a null server under the same load, in one run
+	$(CARGO) build --release --package bolide-bench
+	e2e/apache/apache fetch
+	target/release/bolide-bench run
+
+.PHONY: fuzz-smoke
+fuzz-smoke: ## a minute of each fuzz target (needs a nightly compiler and cargo-fuzz)
+	dataplane/fuzz/smoke
+
+.PHONY: clean
+clean: ## remove what was built
+	$(CARGO) clean
