@@ -4,7 +4,20 @@
 mod field;
 mod macros;
 
+pub mod consumer;
+pub mod group;
+pub mod pop;
+pub mod pull;
+pub mod query;
+pub mod reply;
+pub mod route;
 pub mod send;
+pub mod stats;
+pub mod topic;
+pub mod transaction;
+
+#[cfg(test)]
+mod tests;
 
 pub use field::FieldValue;
 
