@@ -116,10 +116,17 @@ pub enum Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::MakeTopic(to) => write!(f, "topic {} made with {} queues", to.topic_name, to.write_queue_nums),
+            Self::MakeTopic(to) => {
+                write!(f, "topic {} made with {} queues", to.topic_name, to.write_queue_nums)
+            }
             Self::ChangeTopic { to, why } => write!(f, "topic {} changed: {why}", to.topic_name),
             Self::Drain { to, from, until } => {
-                write!(f, "topic {}: queues {from} to {} go away when they are read", to.topic_name, until - 1)
+                write!(
+                    f,
+                    "topic {}: queues {from} to {} go away when they are read",
+                    to.topic_name,
+                    until - 1
+                )
             }
             Self::Conflict { topic, sentence } => write!(f, "topic {topic}: {sentence}"),
             Self::MakeGroup(to) => write!(f, "group {} made", to.group_name),
@@ -132,7 +139,8 @@ impl fmt::Display for Change {
 /// its topic misses nothing.
 pub fn changes(wanted: &Wanted, found: &Found) -> Vec<Change> {
     let groups = wanted.groups.iter().filter_map(|group| group_change(group, found.groups.get(&group.name)));
-    let here = |topic: &&WantedTopic| topic.brokers.as_ref().is_none_or(|brokers| brokers.contains(&found.broker));
+    let here =
+        |topic: &&WantedTopic| topic.brokers.as_ref().is_none_or(|brokers| brokers.contains(&found.broker));
     let topics = wanted.topics.iter().filter(here);
     groups.chain(topics.filter_map(|topic| topic_change(topic, found.topics.get(&topic.name)))).collect()
 }
@@ -183,8 +191,12 @@ pub fn group_change(wanted: &WantedGroup, found: Option<&SubscriptionGroupConfig
     why.set(&mut to.retry_queue_nums, wanted.retry_queues, |from, to| format!("retry queues {from} -> {to}"));
     why.set(&mut to.consume_message_orderly, wanted.ordered, |_, to| format!("ordered {to}"));
     why.set(&mut to.consume_broadcast_enable, wanted.broadcast, |_, to| format!("broadcast {to}"));
-    why.set(&mut to.consume_from_min_enable, wanted.consume_from_min, |_, to| format!("from the oldest {to}"));
-    why.set(&mut to.notify_consumer_ids_changed_enable, wanted.notify_on_change, |_, to| format!("notify {to}"));
+    why.set(&mut to.consume_from_min_enable, wanted.consume_from_min, |_, to| {
+        format!("from the oldest {to}")
+    });
+    why.set(&mut to.notify_consumer_ids_changed_enable, wanted.notify_on_change, |_, to| {
+        format!("notify {to}")
+    });
     why.set(&mut to.consume_enable, wanted.enabled, |_, to| {
         if to { "resumed".to_owned() } else { "paused".to_owned() }
     });

@@ -61,7 +61,9 @@ fn a_topic_grows_at_once_and_keeps_what_the_broker_knows_beyond_it() {
     let mut held = TopicConfig::new("orders", 4);
     held.attributes.insert("reserve.time".into(), "1000".into());
     held.topic_sys_flag = 1;
-    let Some(Change::ChangeTopic { to, why }) = topic_change(&topic(8), Some(&held)) else { panic!("a change") };
+    let Some(Change::ChangeTopic { to, why }) = topic_change(&topic(8), Some(&held)) else {
+        panic!("a change")
+    };
     assert_eq!((to.write_queue_nums, to.read_queue_nums, to.topic_sys_flag), (8, 8, 1));
     assert_eq!(to.attributes.len(), 1);
     assert_eq!(why, "4 -> 8 queues, 4 -> 8 read queues");
@@ -89,7 +91,9 @@ fn drift_is_repaired() {
     let mut held = TopicConfig::new("orders", 4);
     held.perm = 4;
     held.read_queue_nums = 2;
-    let Some(Change::ChangeTopic { to, why }) = topic_change(&topic(4), Some(&held)) else { panic!("a change") };
+    let Some(Change::ChangeTopic { to, why }) = topic_change(&topic(4), Some(&held)) else {
+        panic!("a change")
+    };
     assert_eq!((to.perm, to.read_queue_nums), (6, 4));
     assert_eq!(why, "permission 4 -> 6, 2 -> 4 read queues");
 }
