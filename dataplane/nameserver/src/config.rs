@@ -122,8 +122,10 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_refused_and_upstream_names_are_read() {
-        let read: NameserverConfig =
-            serde_json::from_str(r#"{"listenPort": 19876, "kvConfigPath": "/x/kvConfig.json", "orderMessageEnable": true}"#).unwrap();
+        let read: NameserverConfig = serde_json::from_str(
+            r#"{"listenPort": 19876, "kvConfigPath": "/x/kvConfig.json", "orderMessageEnable": true}"#,
+        )
+        .unwrap();
         assert_eq!((read.listen_port, read.order_message_enable), (19876, true));
         let unknown = serde_json::from_str::<NameserverConfig>(r#"{"listenPrt": 1}"#).unwrap_err();
         assert!(unknown.to_string().contains("listenPrt"), "{unknown}");
