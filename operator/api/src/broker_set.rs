@@ -238,19 +238,11 @@ pub struct Retention {
     #[serde(default = "default_disk_percent")]
     #[schemars(range(min = 10, max = 95))]
     pub disk_percent: u32,
-    /// The hour of the day, in UTC, at which old messages are deleted; a full disk does not wait for it.
-    #[serde(default = "default_delete_at_hour")]
-    #[schemars(range(min = 0, max = 23))]
-    pub delete_at_hour: u32,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self {
-            hours: default_retention_hours(),
-            disk_percent: default_disk_percent(),
-            delete_at_hour: default_delete_at_hour(),
-        }
+        Self { hours: default_retention_hours(), disk_percent: default_disk_percent() }
     }
 }
 
@@ -260,10 +252,6 @@ fn default_retention_hours() -> u32 {
 
 fn default_disk_percent() -> u32 {
     75
-}
-
-fn default_delete_at_hour() -> u32 {
-    4
 }
 
 /// What happens to volumes that are no longer used.

@@ -17,7 +17,6 @@ const DECIDED_BY: &[(&str, &str)] = &[
     ("autoCreateSubscriptionGroup", "spec.autoCreateGroups"),
     ("fileReservedTime", "spec.storage.retention.hours"),
     ("diskMaxUsedSpaceRatio", "spec.storage.retention.diskPercent"),
-    ("deleteWhen", "spec.storage.retention.deleteAtHour"),
 ];
 
 /// Settings that say who and where a broker is: only the one who starts the broker can know them.
@@ -36,6 +35,29 @@ const IDENTITY: &[&str] = &[
     "adminPort",
     "adminAddress",
     "groupService",
+    "bindAddress",
+    "fastListenPort",
+];
+
+/// Settings that a running broker takes over when it is told; any other change needs a new process.
+pub const HOT: &[&str] = &[
+    "autoCreateSubscriptionGroup",
+    "autoCreateTopicEnable",
+    "brokerPermission",
+    "channelExpiredTimeout",
+    "defaultQueryMaxNum",
+    "defaultTopicQueueNums",
+    "enablePropertyFilter",
+    "longPollingEnable",
+    "maxHeldPulls",
+    "maxMessageSize",
+    "maxTransferBytesOnMessageInDisk",
+    "maxTransferBytesOnMessageInMemory",
+    "maxTransferCountOnMessageInDisk",
+    "maxTransferCountOnMessageInMemory",
+    "shortPollingTimeMills",
+    "traceOn",
+    "useServerSideResetOffset",
 ];
 
 /// Why `key` may not stand in `brokerConfig`, as a sentence; `None` when it may.
@@ -65,7 +87,6 @@ pub fn broker_settings(spec: &BrokerSetSpec) -> BTreeMap<String, Setting> {
     let retention = &spec.storage.retention;
     set("fileReservedTime", i64::from(retention.hours).into());
     set("diskMaxUsedSpaceRatio", i64::from(retention.disk_percent).into());
-    set("deleteWhen", format!("{:02}", retention.delete_at_hour).as_str().into());
     if let Some(bytes) = spec.storage.size.bytes() {
         set("mappedFileSizeCommitLog", commit_log_file_bytes(bytes).into());
     }
@@ -95,7 +116,6 @@ mod tests {
         let settings = broker_settings(&spec);
         assert_eq!(settings.get("flushDiskType"), Some(&"SYNC_FLUSH".into()));
         assert_eq!(settings.get("autoCreateTopicEnable"), Some(&true.into()));
-        assert_eq!(settings.get("deleteWhen"), Some(&"04".into()));
         assert_eq!(settings.get("mappedFileSizeCommitLog"), Some(&(1_i64 << 30).into()));
     }
 
