@@ -1,0 +1,106 @@
+//! The commit log: segments and the watermarks that say how far what has come.
+//!
+//! Invariants: `dispatched <= confirmed <= appended` and `flushed <= appended`. Bytes below `appended` are never changed.
+//! `confirmed` is a minimum over watermarks; a replica's acknowledgement joins it as one more.
+
+pub(crate) mod append;
+pub(crate) mod dispatch;
+pub(crate) mod load;
+pub(crate) mod recover;
+pub(crate) mod scan;
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use bolide_wire::LogOffset;
+
+use crate::{config::Flush, segment::Segments};
+
+/// How far a store has come; each a log offset, the first byte that is not covered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermarks {
+    /// Oldest byte that is still there.
+    pub min: LogOffset,
+    /// Given to the kernel.
+    pub appended: LogOffset,
+    /// Forced to disk.
+    pub flushed: LogOffset,
+    /// Safe by the promise of the flush mode: may be shown.
+    pub confirmed: LogOffset,
+    /// Visible in consume queues.
+    pub dispatched: LogOffset,
+    /// Consume queues below this offset are on disk: where recovery starts.
+    pub checkpoint: LogOffset,
+    /// Indexed by key.
+    pub indexed: LogOffset,
+}
+
+pub(crate) struct CommitLog {
+    pub(crate) segments: Segments,
+    flush: Flush,
+    appended: AtomicU64,
+    flushed: AtomicU64,
+    dispatched: AtomicU64,
+    newest_time: AtomicI64,
+}
+
+impl CommitLog {
+    pub(crate) fn new(segments: Segments, flush: Flush) -> Self {
+        Self {
+            segments,
+            flush,
+            appended: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
+            dispatched: AtomicU64::new(0),
+            newest_time: AtomicI64::new(0),
+        }
+    }
+
+    /// Recovery has found the log's end.
+    pub(crate) fn start_at(&self, end: u64, flushed: u64, newest_time: i64) {
+        self.newest_time.store(newest_time, Ordering::Release);
+        self.appended.store(end, Ordering::Release);
+        self.flushed.store(flushed.min(end), Ordering::Release);
+        self.dispatched.store(end, Ordering::Release);
+    }
+
+    pub(crate) fn min(&self) -> u64 {
+        self.segments.min().unwrap_or(0)
+    }
+
+    pub(crate) fn appended(&self) -> u64 {
+        self.appended.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_appended(&self, offset: u64) {
+        self.appended.store(offset, Ordering::Release);
+    }
+
+    pub(crate) fn flushed(&self) -> u64 {
+        self.flushed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_flushed(&self, offset: u64) {
+        self.flushed.fetch_max(offset, Ordering::AcqRel);
+    }
+
+    pub(crate) fn confirmed(&self) -> u64 {
+        match self.flush {
+            Flush::Async => self.appended(),
+            Flush::Sync => self.appended().min(self.flushed()),
+        }
+    }
+
+    pub(crate) fn dispatched(&self) -> u64 {
+        self.dispatched.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_dispatched(&self, offset: u64, newest_time: i64) {
+        self.newest_time.store(newest_time, Ordering::Release);
+        self.dispatched.store(offset, Ordering::Release);
+    }
+
+    /// Store time in ms of the newest dispatched record; at least that of every record before it.
+    pub(crate) fn newest_time(&self) -> i64 {
+        self.newest_time.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,30 @@
+//! What the owner of a store adds to it: projections of its own, kept up to date by the log.
+
+use std::sync::Arc;
+
+use bolide_wire::{LogOffset, message::RecordRef};
+
+use crate::Queue;
+
+/// Told of records as they become confirmed, and at recovery of those since its snapshot.
+pub trait Observer: Send + Sync {
+    /// The log offset that the owner's snapshot covers: recovery replays every record from here (or from the store's own
+    /// checkpoint, if that is older) through `apply`. 0 means all there is.
+    fn replay_from(&self) -> LogOffset;
+
+    /// A confirmed record. Recovery: every record at or after `replay_from`. Later: records whose `Entry::state` is
+    /// true. In the order of the log, one at a time. Must not append and wait.
+    fn apply(&self, record: &RecordRef<'_>, at: LogOffset);
+
+    /// Third field of a record's consume queue unit, when it is rebuilt; must give what `Entry::tags` gave.
+    fn tags_code(&self, record: &RecordRef<'_>) -> i64 {
+        record.properties().tags_code()
+    }
+
+    /// Records became visible in a queue with `Queue::watched` set. Called without locks, from a thread of the store;
+    /// must not block.
+    fn arrived(&self, queue: &Arc<Queue>);
+
+    /// Log below this offset may be deleted: the owner's durable snapshot covers it.
+    fn snapshot_covers(&self) -> LogOffset;
+}
