@@ -16,10 +16,9 @@ const UNREACHABLE: u8 = 3;
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
-impl Usage {
-    pub(crate) fn new(text: impl Into<String>) -> anyhow::Error {
-        anyhow::Error::new(Usage(text.into()))
-    }
+/// A [`Usage`] as an error.
+pub(crate) fn usage(text: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Usage(text.into()))
 }
 
 /// The error with its causes, on one line.
@@ -45,6 +44,13 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Whether the reader of standard output has gone away.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,7 +63,7 @@ mod tests {
 
     #[test]
     fn usage_below_a_context_still_decides_the_exit_code() {
-        let error = Usage::new("bad key").context("cluster.yaml");
+        let error = usage("bad key").context("cluster.yaml");
         assert_eq!(format!("{:?}", exit_code(&error)), format!("{:?}", ExitCode::from(USAGE)));
         let other = anyhow::anyhow!("x");
         assert_eq!(format!("{:?}", exit_code(&other)), format!("{:?}", ExitCode::from(FAILED)));

@@ -43,7 +43,8 @@ impl Table {
             .iter()
             .enumerate()
             .map(|(column, title)| {
-                let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+                let cells =
+                    self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
                 cells.chain([title.len()]).max().unwrap_or(0)
             })
             .collect();
@@ -77,14 +78,19 @@ fn line(row: &[String], widths: &[usize], numeric: &[bool]) -> String {
 }
 
 fn is_number(cell: &str) -> bool {
-    cell == "-" || cell.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '-' | ',')) && !cell.is_empty()
+    cell == "-"
+        || cell.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '-' | ',')) && !cell.is_empty()
 }
 
 /// Prints `value` as JSON, or what `table` makes of it.
 ///
 /// # Errors
 /// Standard output is closed or full.
-pub(crate) fn print<T: Serialize>(format: Format, value: &T, table: impl FnOnce(&T) -> String) -> io::Result<()> {
+pub(crate) fn print<T: Serialize>(
+    format: Format,
+    value: &T,
+    table: impl FnOnce(&T) -> String,
+) -> io::Result<()> {
     let text = match format {
         Format::Table => table(value),
         Format::Json => {

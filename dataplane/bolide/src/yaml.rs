@@ -1,6 +1,4 @@
-//! The one place where the program reads and writes YAML.
-//!
-//! Every error is one line and names the file, and the key or position that is wrong.
+//! Reads and writes the YAML files of processes; every error is one line that names the file, and the key or place that is wrong.
 
 use std::path::Path;
 
@@ -14,8 +12,6 @@ pub(crate) enum YamlError {
     Read { path: String, source: std::io::Error },
     #[error("{path}: {reason}")]
     Parse { path: String, reason: String },
-    #[error("cannot write YAML: {0}")]
-    Write(#[from] serde_saphyr::ser::Error),
 }
 
 /// Reads one document from a file.
@@ -33,30 +29,23 @@ pub(crate) fn from_file<T: DeserializeOwned>(path: &Path) -> Result<T, YamlError
 /// # Errors
 /// The text is not YAML, or does not have the shape of `T`.
 pub(crate) fn from_text<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, YamlError> {
-    serde_saphyr::from_str(text)
-        .map_err(|error| YamlError::Parse { path: path.display().to_string(), reason: reason(&error) })
-}
-
-/// Reads all documents of a text, in order; empty ones are left out.
-///
-/// # Errors
-/// The text is not YAML, or a document does not have the shape of `T`.
-pub(crate) fn all_from_text<T: DeserializeOwned>(path: &Path, text: &str) -> Result<Vec<T>, YamlError> {
-    serde_saphyr::from_multiple(text)
-        .map_err(|error| YamlError::Parse { path: path.display().to_string(), reason: reason(&error) })
+    bolide_api::yaml::read(text)
+        .map_err(|error| YamlError::Parse { path: path.display().to_string(), reason: first_line(&error) })
 }
 
 /// Writes one document.
 ///
 /// # Errors
 /// The value has no YAML form.
-pub(crate) fn to_text<T: Serialize>(value: &T) -> Result<String, YamlError> {
-    Ok(serde_saphyr::to_string(value)?)
+pub(crate) fn to_text<T: Serialize>(value: &T) -> Result<String, bolide_api::yaml::WriteError> {
+    bolide_api::yaml::write(value)
 }
 
-/// The message of the parser without its drawing of the source, which takes many lines.
-fn reason(error: &serde_saphyr::Error) -> String {
-    error.to_string()
+/// The message of the parser without its drawing of the source below it.
+pub(crate) fn first_line(error: &impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    line.trim().trim_start_matches("error: ").to_owned()
 }
 
 #[cfg(test)]
@@ -72,7 +61,9 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_named() {
-        let error = from_text::<Sample>(Path::new("b.yaml"), "listenPort: 1\nlistenPrt: 2\n").unwrap_err().to_string();
+        let error = from_text::<Sample>(Path::new("b.yaml"), "listenPort: 1\nlistenPrt: 2\n")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("b.yaml") && error.contains("listenPrt"), "{error}");
         assert!(!error.contains('\n'), "{error}");
     }

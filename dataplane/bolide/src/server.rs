@@ -1,0 +1,98 @@
+//! `bolide nameserver` and `bolide broker`: one process by hand, or as a child of `bolide up`.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use bolide_broker::BrokerConfig;
+use bolide_nameserver::NameserverConfig;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::usage;
+use crate::yaml;
+
+/// How long a process may take to end after its parent is gone, before it ends itself the hard way.
+const ORPHAN_STOP_WITHIN: Duration = Duration::from_secs(20);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServerArgs {
+    /// Configuration in YAML; an unknown key is refused
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Write the log as one JSON object a line, as in pods
+    #[arg(long, env = "BOLIDE_LOG_JSON")]
+    log_json: bool,
+    /// End when standard input ends: `bolide up` holds the other end of it
+    #[arg(long, hide = true)]
+    stop_with_parent: bool,
+}
+
+/// Runs a nameserver until SIGTERM or Ctrl-C.
+pub(crate) fn nameserver(args: &ServerArgs) -> anyhow::Result<()> {
+    let config: NameserverConfig = load(args)?;
+    serve(args, async |shutdown| Ok(bolide_nameserver::run(config, shutdown).await?))
+}
+
+/// Runs a broker until SIGTERM or Ctrl-C.
+pub(crate) fn broker(args: &ServerArgs) -> anyhow::Result<()> {
+    let config: BrokerConfig = load(args)?;
+    serve(args, async |shutdown| Ok(bolide_broker::run(config, shutdown).await?))
+}
+
+fn load<T: DeserializeOwned + Serialize>(args: &ServerArgs) -> anyhow::Result<T> {
+    yaml::from_file(&args.config).map_err(|error| usage(error.to_string()))
+}
+
+fn serve(
+    args: &ServerArgs,
+    server: impl AsyncFnOnce(CancellationToken) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    bolide_telemetry::init_logging(args.log_json)?;
+    let shutdown = CancellationToken::new();
+    if args.stop_with_parent {
+        watch_parent(shutdown.clone())?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("bolide").build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let asked = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            shutdown.cancel();
+            // a second signal changes nothing: the server is on its way out
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            result = server(shutdown.clone()) => result,
+            () = asked => Ok(()),
+        }
+    })
+}
+
+/// Cancels `shutdown` when standard input ends, that is when the parent is gone; a process that does not end then is ended.
+fn watch_parent(shutdown: CancellationToken) -> std::io::Result<()> {
+    std::thread::Builder::new().name("parent-watch".to_owned()).spawn(move || {
+        let mut buffer = [0; 64];
+        let mut input = std::io::stdin().lock();
+        loop {
+            match input.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        tracing::info!("the parent process has ended, so this one ends too");
+        shutdown.cancel();
+        std::thread::sleep(ORPHAN_STOP_WITHIN);
+        std::process::exit(1);
+    })?;
+    Ok(())
+}
