@@ -19,7 +19,6 @@ use crate::metrics::NameserverMetrics;
 use crate::routes::{Member, Routes};
 
 mod error;
-mod fields;
 mod kv;
 mod register;
 mod route;
@@ -27,7 +26,6 @@ mod settings;
 mod topic;
 
 pub(crate) use error::RequestError;
-use fields::Fields;
 
 /// Changes of the key-value table that may wait for the disk.
 const MAX_DISK_WAITERS: usize = 64;

@@ -241,15 +241,20 @@ impl Routes {
     }
 
     /// Withdraws the write permission of a group until it is given back; returns how many topics that concerns.
-    pub(crate) fn wipe_write(&mut self, broker: &str) -> usize {
+    pub(crate) fn wipe_write(&mut self, broker: &str) -> i32 {
         self.wiped.insert(broker.to_owned());
-        self.groups.get(broker).map_or(0, |group| group.topics.len())
+        self.topics_of(broker)
     }
 
     /// Gives the write permission back as registered; returns how many topics that concerns.
-    pub(crate) fn add_write(&mut self, broker: &str) -> usize {
+    pub(crate) fn add_write(&mut self, broker: &str) -> i32 {
         self.wiped.remove(broker);
-        self.groups.get(broker).map_or(0, |group| group.topics.len())
+        self.topics_of(broker)
+    }
+
+    fn topics_of(&self, broker: &str) -> i32 {
+        let topics = self.groups.get(broker).map_or(0, |group| group.topics.len());
+        i32::try_from(topics).unwrap_or(i32::MAX)
     }
 
     /// Adds queues of a topic on groups that are known.

@@ -1,6 +1,7 @@
 //! Why a request has no answer, and what its sender is told.
 
 use bolide_wire::body::register::RegisterError as BodyError;
+use bolide_wire::header::HeaderError;
 use bolide_wire::json::JsonError;
 use bolide_wire::{Command, ResponseCode};
 use thiserror::Error;
@@ -8,14 +9,12 @@ use thiserror::Error;
 use crate::kv::KvError;
 use crate::routes::RegisterError;
 
-use super::fields::FieldError;
-
 #[derive(Debug, Error)]
 pub(crate) enum RequestError {
     #[error(" request type {code} not supported")]
     NotSupported { code: i32 },
     #[error(transparent)]
-    Field(#[from] FieldError),
+    Header(#[from] HeaderError),
     #[error("No topic route info in name server for the topic: {topic}")]
     NoRoute { topic: String },
     #[error("name server not ready")]
@@ -52,7 +51,7 @@ impl RequestError {
             Self::NoRoute { .. } => ResponseCode::TOPIC_NOT_EXIST,
             Self::NoValue { .. } | Self::NoNamespace { .. } => ResponseCode::QUERY_NOT_FOUND,
             Self::Protected => ResponseCode::NO_PERMISSION,
-            Self::Field(_)
+            Self::Header(_)
             | Self::WarmingUp
             | Self::Crc
             | Self::Body(_)

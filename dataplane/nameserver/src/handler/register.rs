@@ -5,76 +5,71 @@ use std::time::Duration;
 
 use bolide_transport::ConnId;
 use bolide_wire::body::register::{RegisterBrokerBody, RegisterDeltaBody};
+use bolide_wire::body::route::MASTER_ID;
 use bolide_wire::body::topic::DataVersion;
+use bolide_wire::header::route::{
+    BrokerHeartbeat, QueryDataVersion, QueryDataVersionResponse, RegisterBroker, RegisterBrokerResponse,
+    RegisterDelta, UnregisterBroker,
+};
 use bolide_wire::json::{self, IntegerKeys};
 use bolide_wire::{Command, ResponseCode};
+use tracing::info;
 
-use super::{Fields, RequestError, Requests};
+use super::{RequestError, Requests};
 use crate::kv::ORDER_TOPIC_CONFIG;
 use crate::routes::{Extent, Known, Member, Profile};
 
 /// Bound on what a compressed registration unpacks to: 64 MiB is some 300,000 topics.
 const MAX_UNPACKED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Our brokers say whether a registration is their whole table; for others it is guessed.
-const EXTENT_FIELD: &str = "bolideExtent";
-
-fn member(fields: Fields<'_>) -> Result<Member, RequestError> {
-    Ok(Member {
-        cluster: fields.text("clusterName")?.into_owned(),
-        broker: fields.text("brokerName")?.into_owned(),
-        id: fields.number("brokerId")?.unwrap_or(0),
-        addr: fields.text("brokerAddr")?.into_owned(),
-    })
-}
+/// The zone of a broker; any request may carry it beside its header.
+const ZONE_FIELD: &str = "__ZONE_NAME";
 
 pub(super) fn register(
     requests: &Requests,
     conn: ConnId,
     request: &Command,
 ) -> Result<Command, RequestError> {
-    let fields = Fields::of(request);
-    let member = member(fields)?;
-    let expected_crc: u32 = fields.number("bodyCrc32")?.unwrap_or(0);
+    let header = RegisterBroker::decode(&request.ext)?;
+    let expected_crc = header.body_crc32.cast_unsigned();
     if expected_crc != 0 && crc32fast::hash(&request.body) & 0x7FFF_FFFF != expected_crc {
         return Err(RequestError::Crc);
     }
-    let body = RegisterBrokerBody::decode(
-        &request.body,
-        fields.flag("compressed"),
-        request.version,
-        MAX_UNPACKED_BYTES,
-    )?;
+    let body =
+        RegisterBrokerBody::decode(&request.body, header.compressed, request.version, MAX_UNPACKED_BYTES)?;
     let table = &body.topic_config_serialize_wrapper;
-    let timeout_ms: Option<u64> = fields.number("heartbeatTimeoutMillis")?;
     let profile = Profile {
-        ha_addr: fields.optional_text("haServerAddr").unwrap_or_default().into_owned(),
-        zone: fields.optional_text("__ZONE_NAME").or(fields.optional_text("zoneName")).map(Into::into),
-        enable_acting_master: fields.flag("enableActingMaster"),
-        timeout: timeout_ms.filter(|timeout| *timeout > 0).map(Duration::from_millis),
+        ha_addr: header.ha_server_addr,
+        zone: request.ext.get(ZONE_FIELD).map(Into::into),
+        enable_acting_master: header.enable_acting_master.unwrap_or(false),
+        timeout: timeout(header.heartbeat_timeout_millis),
+    };
+    let member = Member {
+        cluster: header.cluster_name,
+        broker: header.broker_name,
+        id: header.broker_id,
+        addr: header.broker_addr,
     };
     let removes_missing = requests.config.read().delete_topic_with_broker_registration;
-    let registered = {
+    let (extent, outcome) = {
         let mut routes = requests.routes.write();
-        let extent = match fields.optional_text(EXTENT_FIELD).as_deref() {
-            _ if !removes_missing => Extent::Partial,
-            Some("full") => Extent::Full,
-            Some(_) => Extent::Partial,
-            None => routes.extent_of(&member, table),
-        };
-        let outcome = routes.register(&member, profile, table, extent, conn, requests.now());
-        requests.metrics.on_registration(match extent {
-            Extent::Full => "full",
-            Extent::Partial => "partial",
-        });
-        outcome.inspect_err(|_| requests.metrics.on_refusal())?
+        let extent = if removes_missing { routes.extent_of(&member, table) } else { Extent::Partial };
+        (extent, routes.register(&member, profile, table, extent, conn, requests.now()))
     };
+    let registered = outcome.inspect_err(|_| requests.metrics.on_refusal())?;
+    requests.metrics.on_registration(match extent {
+        Extent::Full => "full",
+        Extent::Partial => "partial",
+    });
     requests.show_sizes();
-    let mut reply = request.response(ResponseCode::SUCCESS);
-    if let Some((master_addr, ha_addr)) = registered.master {
-        reply = reply.with_ext("masterAddr", &master_addr).with_ext("haServerAddr", &ha_addr);
-    }
-    with_order_config(requests, reply)
+    let (master_addr, ha_server_addr) = registered.master.unzip();
+    let header = RegisterBrokerResponse { ha_server_addr, master_addr };
+    with_order_config(requests, request.response(ResponseCode::SUCCESS).with_header(&header))
+}
+
+fn timeout(millis: Option<i64>) -> Option<Duration> {
+    let millis = millis.and_then(|millis| u64::try_from(millis).ok());
+    millis.filter(|millis| *millis > 0).map(Duration::from_millis)
 }
 
 fn with_order_config(requests: &Requests, reply: Command) -> Result<Command, RequestError> {
@@ -94,11 +89,16 @@ pub(super) fn register_delta(
     conn: ConnId,
     request: &Command,
 ) -> Result<Command, RequestError> {
-    let fields = Fields::of(request);
-    let member = member(fields)?;
-    let base: DataVersion = json::from_slice(fields.text("baseVersion")?.as_bytes())?;
-    let new: DataVersion = json::from_slice(fields.text("newVersion")?.as_bytes())?;
+    let header = RegisterDelta::decode(&request.ext)?;
+    let base: DataVersion = json::from_slice(header.base_version.as_bytes())?;
+    let new: DataVersion = json::from_slice(header.new_version.as_bytes())?;
     let delta: RegisterDeltaBody = json::from_slice(&request.body)?;
+    let member = Member {
+        cluster: header.cluster_name,
+        broker: header.broker_name,
+        id: header.broker_id,
+        addr: header.broker_addr,
+    };
     let known = requests.routes.write().register_delta(&member, base, new, &delta, conn, requests.now());
     requests.metrics.on_registration("delta");
     requests.show_sizes();
@@ -110,10 +110,14 @@ pub(super) fn heartbeat(
     conn: ConnId,
     request: &Command,
 ) -> Result<Command, RequestError> {
-    let fields = Fields::of(request);
-    let member = member(fields)?;
-    let version =
-        fields.optional_text("dataVersion").map(|text| json::from_slice(text.as_bytes())).transpose()?;
+    let header = BrokerHeartbeat::decode(&request.ext)?;
+    let version = header.data_version.map(|text| json::from_slice(text.as_bytes())).transpose()?;
+    let member = Member {
+        cluster: header.cluster_name,
+        broker: header.broker_name,
+        id: header.broker_id.unwrap_or(MASTER_ID),
+        addr: header.broker_addr,
+    };
     let known = requests.routes.write().heartbeat(&member, version, conn, requests.now());
     // Other brokers' heartbeats carry no version, and know no other answer than success.
     Ok(answer(request, if version.is_some() { known } else { Known::UpToDate }))
@@ -127,11 +131,17 @@ fn answer(request: &Command, known: Known) -> Command {
 }
 
 pub(super) fn query_version(requests: &Requests, request: &Command) -> Result<Command, RequestError> {
-    let member = member(Fields::of(request))?;
+    let header = QueryDataVersion::decode(&request.ext)?;
     let offered: DataVersion = json::from_slice(&request.body)?;
+    let member = Member {
+        cluster: header.cluster_name,
+        broker: header.broker_name,
+        id: header.broker_id,
+        addr: header.broker_addr,
+    };
     let known = requests.routes.write().query_version(&member, requests.now());
-    let changed = if known == Some(offered) { "false" } else { "true" };
-    let reply = request.response(ResponseCode::SUCCESS).with_ext("changed", changed);
+    let header = QueryDataVersionResponse { changed: known != Some(offered) };
+    let reply = request.response(ResponseCode::SUCCESS).with_header(&header);
     match known {
         Some(version) => Ok(reply.with_body(json::to_vec(&version, IntegerKeys::Quoted)?)),
         None => Ok(reply),
@@ -139,9 +149,15 @@ pub(super) fn query_version(requests: &Requests, request: &Command) -> Result<Co
 }
 
 pub(super) fn unregister(requests: &Requests, request: &Command) -> Result<Command, RequestError> {
-    let member = member(Fields::of(request))?;
+    let header = UnregisterBroker::decode(&request.ext)?;
+    let member = Member {
+        cluster: header.cluster_name,
+        broker: header.broker_name,
+        id: header.broker_id,
+        addr: header.broker_addr,
+    };
     if requests.routes.write().unregister(&member) {
-        tracing::info!(broker = member.broker, id = member.id, addr = member.addr, "broker said goodbye");
+        info!(broker = member.broker, id = member.id, addr = member.addr, "broker said goodbye");
     }
     requests.show_sizes();
     Ok(request.response(ResponseCode::SUCCESS))

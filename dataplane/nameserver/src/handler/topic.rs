@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use bolide_wire::body::route::TopicRouteData;
 use bolide_wire::body::topic::TopicList;
+use bolide_wire::header::route::{DeleteTopicInNamesrv, GetTopicsByCluster, RegisterTopicInNamesrv};
 use bolide_wire::json::{self, IntegerKeys};
 use bolide_wire::{Command, RequestCode, ResponseCode};
 
-use super::{Fields, RequestError, Requests};
+use super::{RequestError, Requests};
 use crate::routes::UnitFilter;
 
 fn list(
@@ -25,7 +26,8 @@ pub(super) fn all(requests: &Requests, request: &Command) -> Result<Command, Req
 }
 
 pub(super) fn of_cluster(requests: &Requests, request: &Command) -> Result<Command, RequestError> {
-    let topics = requests.routes.read().topics_of_cluster(&Fields::of(request).text("cluster")?);
+    let header = GetTopicsByCluster::decode(&request.ext)?;
+    let topics = requests.routes.read().topics_of_cluster(&header.cluster);
     list(request, topics, None)
 }
 
@@ -45,17 +47,17 @@ pub(super) fn unit(requests: &Requests, request: &Command) -> Result<Command, Re
 }
 
 pub(super) fn register(requests: &Requests, request: &Command) -> Result<Command, RequestError> {
-    let topic = Fields::of(request).text("topic")?;
+    let header = RegisterTopicInNamesrv::decode(&request.ext)?;
     let route: TopicRouteData = json::from_slice(&request.body)?;
-    requests.routes.write().register_topic(&topic, &route.queue_datas);
+    requests.routes.write().register_topic(&header.topic, &route.queue_datas);
     requests.show_sizes();
     Ok(request.response(ResponseCode::SUCCESS))
 }
 
 pub(super) fn delete(requests: &Requests, request: &Command) -> Result<Command, RequestError> {
-    let fields = Fields::of(request);
-    let cluster = fields.optional_text("clusterName");
-    requests.routes.write().delete_topic(&fields.text("topic")?, cluster.as_deref());
+    let header = DeleteTopicInNamesrv::decode(&request.ext)?;
+    let cluster = header.cluster_name.as_deref().filter(|cluster| !cluster.is_empty());
+    requests.routes.write().delete_topic(&header.topic, cluster);
     requests.show_sizes();
     Ok(request.response(ResponseCode::SUCCESS))
 }
