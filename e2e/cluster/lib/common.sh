@@ -11,12 +11,21 @@ note() {
 	echo "cluster: $*" >&2
 }
 
-# within SECONDS WHAT COMMAND...: repeats the command, quietly, until it succeeds.
+# The components that a wait expects to stay alive: those that this run has started.
+EXPECTED=()
+
+# within SECONDS WHAT COMMAND...: repeats the command, quietly, until it succeeds. Gives up early when a component has ended.
 within() {
-	local seconds=$1 what=$2 end
+	local seconds=$1 what=$2 end name
 	shift 2
 	end=$((SECONDS + seconds))
 	until "$@" >/dev/null 2>&1; do
+		for name in "${EXPECTED[@]}"; do
+			alive "$name" || {
+				note "$what: $name has ended"
+				return 1
+			}
+		done
 		if ((SECONDS >= end)); then
 			note "$what: not within $seconds s"
 			return 1
@@ -54,7 +63,8 @@ launch() {
 	setsid "$@" >>"$DIR/log/$name.log" 2>&1 </dev/null &
 	pid=$!
 	disown "$pid"
-	echo "$pid $(start_time "$pid")" >"$DIR/pids/$name"
+	echo "$pid $(start_time "$pid" || echo 0)" >"$DIR/pids/$name"
+	EXPECTED+=("$name")
 }
 
 # halt NAME SECONDS: asks a component to end, and ends it when it has not after that time.

@@ -11,6 +11,7 @@ down() {
 	fi
 	clean_machine
 	remove_state
+	[[ ! -e $RUN ]] || fail "could not remove $RUN"
 }
 
 # Removes what is outside DIR, and ends every process.
@@ -26,6 +27,7 @@ clean_machine() {
 	halt kube-apiserver 1 2>/dev/null &
 	halt etcd 3 &
 	wait
+	! any_alive "$DIR" || fail "a component of $DIR does not end; see $DIR/pids"
 	unmount_below "$RUN"
 	unmount_below "$DIR"
 	remove_network
@@ -101,13 +103,14 @@ unmount_below() {
 }
 
 remove_network() {
-	local tool
+	local tool rules
 	if ip link show cni0 >/dev/null 2>&1; then
 		ip link delete cni0
 	fi
 	for tool in iptables ip6tables; do
-		if "$tool-save" 2>/dev/null | grep -qE 'KUBE-|CNI-'; then
-			"$tool-save" | grep -vE 'KUBE-|CNI-' | "$tool-restore"
+		rules=$("$tool-save" 2>/dev/null) || continue
+		if [[ $rules == *KUBE-* || $rules == *CNI-* ]]; then
+			grep -vE 'KUBE-|CNI-' <<<"$rules" | "$tool-restore" --wait 5
 		fi
 	done
 }

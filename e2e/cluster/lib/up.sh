@@ -84,7 +84,8 @@ clean_after() {
 
 up_failed() {
 	local status=$? file
-	trap - EXIT
+	trap - EXIT INT TERM
+	EXPECTED=()
 	note "did not come up; the last lines of each log:"
 	for file in "$DIR"/log/*.log; do
 		echo "--- $file" >&2

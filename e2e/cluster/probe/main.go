@@ -4,6 +4,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"flag"
 	"fmt"
 	"io"
@@ -19,6 +21,9 @@ import (
 
 // maxValueBytes bounds a stored value and a printed answer.
 const maxValueBytes = 1 << 20
+
+// clusterAuthority is where a pod finds the certificate that signed the API server's.
+const clusterAuthority = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
 
 func main() {
 	log.SetFlags(0)
@@ -123,7 +128,9 @@ func request(method string, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	client := http.Client{Timeout: 2 * time.Second}
+	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: authorities()},
+	}}
 	end := time.Now().Add(*within)
 	for {
 		answer, err := once(&client, method, flags.Arg(0), flags.Arg(1))
@@ -136,6 +143,18 @@ func request(method string, args []string) error {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+}
+
+// authorities are the system's and, in a pod, the cluster's own.
+func authorities() *x509.CertPool {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if certificate, err := os.ReadFile(clusterAuthority); err == nil {
+		pool.AppendCertsFromPEM(certificate)
+	}
+	return pool
 }
 
 func once(client *http.Client, method, url, value string) (string, error) {
