@@ -83,15 +83,9 @@ body! {
     /// What clients say about their offsets: the response of GET_CONSUMER_STATUS_FROM_CLIENT and, gathered by client id,
     /// of INVOKE_BROKER_TO_GET_CONSUMER_STATUS.
     pub struct ConsumerStatus {
-        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
         pub consumer_table: BTreeMap<String, QueueMap<i64>>,
-        #[serde(skip_serializing_if = "queue_map_is_empty")]
         pub message_queue_table: QueueMap<i64>,
     }
-}
-
-fn queue_map_is_empty(map: &QueueMap<i64>) -> bool {
-    map.0.is_empty()
 }
 
 body! {

@@ -58,6 +58,7 @@ header! {
         optional "l" max_reconsume_times: i32,
         /// True: the body is a batch. Decides, not the request code.
         defaulted "m" batch: bool = false,
+        /// Some Java clients write it as `bname` instead.
         optional "n" broker_name: Cow<'a, str>,
     }
 }
