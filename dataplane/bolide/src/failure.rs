@@ -37,6 +37,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
             }
             match cause.downcast_ref::<ClientError>() {
                 Some(ClientError::Unreachable { .. }) => Some(UNREACHABLE),
+                Some(ClientError::Address { .. }) => Some(USAGE),
                 _ => None,
             }
         })

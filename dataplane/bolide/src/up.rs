@@ -49,11 +49,13 @@ const EVENTS: usize = 256;
 #[command(after_help = "Example:
   bolide up -f manifests/samples/quickstart.yaml
 
-The last line printed is `ready NAMESRV_ADDR=127.0.0.1:9876`: give that address to any RocketMQ client. Ctrl-C ends the
-cluster; the next start in the same folder carries on with the data. Edits to the manifests are applied while it runs.
+The last line printed is `ready NAMESRV_ADDR=127.0.0.1:9876`: give that address to any RocketMQ client.
+Ctrl-C ends the cluster; the next start in the same folder carries on with the data.
+Edits to the manifests are applied while it runs.
 
-Ports: nameservers 9876, 9877, ...; brokers 10911, 10921, ...; health and metrics 9090, 9091, ... With --port-base N:
-nameservers N, brokers N+100, health and metrics N+50.")]
+Ports:                      nameservers    brokers           health and metrics
+  by default                9876, 9877     10911, 10921      9090, 9091
+  with --port-base N        N, N+1         N+100, N+110      N+50, N+51")]
 pub(crate) struct UpArgs {
     /// Manifest file, or folder of manifests (*.yaml): one BrokerSet, its Topics and ConsumerGroups
     #[arg(short, long, value_name = "FILE|FOLDER", value_parser = crate::args::existing)]

@@ -136,6 +136,8 @@ async fn run_once(
     events: &mpsc::Sender<Event>,
 ) -> std::io::Result<String> {
     let mut child = start(exe, spec)?;
+    // waiting for a child closes its input, which would end it: so the pipe is held here
+    let _pipe = child.stdin.take();
     let pid = child.id().unwrap_or_default();
     std::fs::write(&spec.pid, format!("{pid}\n"))?;
     state.send_replace(State::Running { pid });
@@ -166,6 +168,8 @@ fn start(exe: &Path, spec: &Spec) -> std::io::Result<Child> {
         .stderr(log)
         // a group of its own: Ctrl-C on the terminal reaches only the parent, which ends its children in order
         .process_group(0)
+        // its log is a file
+        .env("NO_COLOR", "1")
         .kill_on_drop(true)
         .spawn()
 }

@@ -75,6 +75,9 @@ async fn the_pid_file_names_the_running_child_and_goes_with_it() {
     let text = std::fs::read_to_string(dir.path().join("broker-a.pid")).unwrap();
     assert_eq!(text.trim(), pid.to_string());
     assert_eq!(*child.state.borrow(), State::Running { pid });
+    // `cat` ends when its input does, so this also shows that the pipe is held open
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(*child.state.borrow(), State::Running { pid });
     child.stop().await;
     assert!(!dir.path().join("broker-a.pid").exists());
 }
