@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"sort"
 	"strconv"
+	"sync"
 	"time"
 
 	rocketmq "github.com/apache/rocketmq-client-go/v2"
@@ -23,7 +25,16 @@ func pull(r *run) (bool, error) {
 	topic, queueID := o.must("topic"), int(o.number("queue", 0))
 	offset, most, timeMs := o.number("offset", 0), int(o.number("max", 32)), o.number("time-ms", 0)
 	properties := o.flag("properties")
+	allocated := make(chan struct{})
+	var once sync.Once
 	c, err := rocketmq.NewPullConsumer(
+		consumer.WithStrategy(func(group, self string, queues []*primitive.MessageQueue, instances []string) []*primitive.MessageQueue {
+			mine := consumer.AllocateByAveragely(group, self, queues, instances)
+			if len(mine) > 0 && mine[0].Topic == topic {
+				once.Do(func() { close(allocated) })
+			}
+			return mine
+		}),
 		consumer.WithGroupName(o.must("group")),
 		consumer.WithNsResolver(primitive.NewPassthroughResolver([]string{r.namesrv})),
 		consumer.WithInstance("go-"+strconv.FormatInt(time.Now().UnixNano(), 36)),
@@ -72,7 +83,12 @@ func pull(r *run) (bool, error) {
 			r.events.emit("offsets", fields{"broker", queue.BrokerName, "queueId", queue.QueueId, "byTime", found})
 		}
 	default:
-		err = update(ctx, r, c, queue, offset)
+		select {
+		case <-allocated:
+			err = update(ctx, r, c, queue, offset)
+		case <-ctx.Done():
+			err = errors.New("no queues were allocated in time")
+		}
 	}
 	if err != nil {
 		return false, err
@@ -98,8 +114,10 @@ func pullOnce(ctx context.Context, r *run, c rocketmq.PullConsumer, queue *primi
 	return nil
 }
 
-// update commits an offset and reads it back through a consumer that has none in memory.
+// update commits an offset. The client forgets offsets of queues that it was not allocated, so this comes after the first
+// allocation, and a little later: the client notes the queues only when the strategy has returned. It cannot read back.
 func update(ctx context.Context, r *run, c rocketmq.PullConsumer, queue *primitive.MessageQueue, offset int64) error {
+	time.Sleep(time.Second)
 	if err := c.UpdateOffset(queue, offset); err != nil {
 		return err
 	}

@@ -42,8 +42,8 @@ module.exports = async function push(options, context) {
     consumer.subscribe(topic, sub, async (message, queue) => {
       lastArrival = Date.now();
       const name = body.label(message.body);
-      // The messages of a batch may share their msgId.
-      const identity = `${message.msgId}/${name}`;
+      // This client shows the offset id, which changes with every retry.
+      const identity = `${message.originMessageId || message.msgId}/${name}`;
       const attempt = (attempts.get(identity) || 0) + 1;
       attempts.set(identity, attempt);
       const bad = (!failOnly.length || failOnly.includes(name)) && (failAlways || attempt <= failFirst);

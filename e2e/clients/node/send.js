@@ -60,7 +60,7 @@ module.exports = async function send(options, context) {
       sent++;
       emit('sent', {
         seq, count: 1, status: result.sendStatus, msgId: result.msgId, offsetMsgId: result.offsetMsgId, topic: result.messageQueue.topic,
-        broker: result.messageQueue.brokerName, queueId: result.messageQueue.queueId, queueOffset: Number(result.queueOffset),
+        broker: result.messageQueue.brokerName, queueId: Number(result.messageQueue.queueId), queueOffset: Number(result.queueOffset),
         size: content.length, crc,
       });
     } catch (error) {
