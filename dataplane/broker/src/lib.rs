@@ -1,1 +1,30 @@
-//! bolide-broker
+//! The broker: takes messages in, gives them out, and keeps what it knows as projections of its log.
+//!
+//! The map: `handler` has one function per request code, `reply` turns their failures into codes, `state` holds topics,
+//! groups, offsets and delay progress, `clients`, `locks` and `hold` are pure tables, `delay`, `registration`,
+//! `housekeeping` and `handler::pull::wake` are the tasks, and `run` starts and stops it all.
+
+#![forbid(unsafe_code)]
+
+mod arrivals;
+mod broker;
+mod clients;
+pub mod config;
+mod delay;
+mod error;
+mod handler;
+mod hold;
+mod housekeeping;
+mod locks;
+mod metrics;
+mod registration;
+mod reply;
+mod run;
+mod state;
+mod stats;
+
+pub use config::{BrokerConfig, ConfigError, FlushDiskType};
+pub use delay::{DelayLevels, LevelsError};
+pub use metrics::BrokerMetrics;
+pub use run::{RunError, run};
+pub use state::snapshot::SnapshotError;
