@@ -32,8 +32,7 @@ const PROPERTIES: &str =
     "KEYS\u{1}k1 k2\u{2}UNIQ_KEY\u{1}7F0000010001\u{2}TAGS\u{1}größe\u{2}quote\u{1}a\"b\\c\u{2}";
 
 fn golden(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)).expect(name)
 }
 
 fn command(name: &str) -> Command {
@@ -165,7 +164,7 @@ fn our_offset_message_id_has_the_text_of_the_original() {
 /// Reads a golden body and writes it again: the bytes must be the same.
 fn same<T: DeserializeOwned + Serialize>(name: &str, keys: IntegerKeys) -> T {
     let bytes = golden(name);
-    let value: T = json::from_slice(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let value: T = json::from_slice(&bytes).expect(name);
     let written = json::to_vec(&value, keys).expect("a body");
     assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(&bytes), "{name}");
     value

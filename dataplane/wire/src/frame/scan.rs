@@ -58,6 +58,7 @@ pub(crate) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
+    #[inline]
     pub(crate) fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
@@ -66,18 +67,22 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
+    #[cold]
     pub(crate) fn fail<T>(&self, expected: &'static str) -> Result<T, SyntaxError> {
         Err(SyntaxError { at: self.at, expected })
     }
 
+    #[inline]
     fn rest(&self) -> &'a [u8] {
         self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
+    #[inline]
     fn advance(&mut self, bytes: usize) {
         self.at = self.at.saturating_add(bytes);
     }
 
+    #[cold]
     fn skip_space(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.rest().first() {
             self.advance(1);
@@ -85,12 +90,21 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next byte after white space, not consumed.
+    #[inline]
     pub(crate) fn peek(&mut self) -> Option<u8> {
-        self.skip_space();
-        self.rest().first().copied()
+        match self.rest().first() {
+            // Peers write compactly, so white space is the rare case.
+            Some(byte) if *byte > b' ' => Some(*byte),
+            Some(_) => {
+                self.skip_space();
+                self.rest().first().copied()
+            }
+            None => None,
+        }
     }
 
     /// Consumes `byte` if it is next.
+    #[inline]
     pub(crate) fn eat(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         if found {
@@ -105,11 +119,13 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next member's name, or `None` at the end of the object. `first` is true right after `open`.
+    #[inline]
     pub(crate) fn next_key(&mut self, first: bool) -> Result<Option<RawString<'a>>, SyntaxError> {
-        if self.eat(b'}') {
+        if !first && self.eat(b',') {
+            // The usual case comes first.
+        } else if self.eat(b'}') {
             return Ok(None);
-        }
-        if !first && !self.eat(b',') {
+        } else if !first {
             return self.fail("a comma or the end of the object");
         }
         let key = self.string()?;
@@ -120,6 +136,7 @@ impl<'a> Scanner<'a> {
         if self.peek().is_none() { Ok(()) } else { self.fail("the end of the header") }
     }
 
+    #[inline]
     fn string(&mut self) -> Result<RawString<'a>, SyntaxError> {
         if !self.eat(b'"') {
             return self.fail("a string");
@@ -149,6 +166,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// A string, number, boolean or null.
+    #[inline]
     pub(crate) fn scalar(&mut self) -> Result<Scalar<'a>, SyntaxError> {
         match self.peek() {
             Some(b'"') => self.string().map(Scalar::String),
@@ -220,61 +238,82 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Most strings of a header are a few bytes long, where a plain loop beats a vector search.
+/// Where the next quote or backslash is. Eight bytes at a time: the strings of a header are too short for a vector
+/// search to pay, and too long for a byte loop.
+#[inline]
 fn find_quote_or_escape(bytes: &[u8]) -> Option<usize> {
-    const SHORT: usize = 12;
-    let head = bytes.get(..SHORT).unwrap_or(bytes);
-    if let Some(at) = head.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
-        return Some(at);
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    // The high bit of each byte that is zero; bits above the lowest hit may be wrong, and are not looked at.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let mut rest = bytes;
+    let mut at = 0usize;
+    while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*chunk);
+        let hits = zeros(word ^ ONES.wrapping_mul(0x22)) | zeros(word ^ ONES.wrapping_mul(0x5C));
+        if hits != 0 {
+            let byte = usize::try_from(hits.trailing_zeros().wrapping_shr(3)).unwrap_or_default();
+            return Some(at.saturating_add(byte));
+        }
+        at = at.saturating_add(8);
+        rest = tail;
     }
-    let tail = bytes.get(SHORT..)?;
-    memchr::memchr2(b'"', b'\\', tail).map(|at| at.saturating_add(SHORT))
+    rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).map(|byte| at.saturating_add(byte))
 }
 
 /// The text of a string whose escapes the scanner has checked. Lone surrogates become U+FFFD, as in Java.
 fn unescape(raw: &str) -> String {
     let mut text = String::with_capacity(raw.len());
     let mut rest = raw;
-    while let Some((plain, escape)) = rest.split_once('\\') {
+    while let Some(at) = find_quote_or_escape(rest.as_bytes()) {
+        let Some((plain, escape)) = rest.split_at_checked(at) else { break };
         text.push_str(plain);
-        let mut tail = escape.chars();
-        match tail.next() {
-            Some('u') => {
-                let (unit, after) = code_unit(tail.as_str());
-                rest = after;
-                if let Some(character) = char::from_u32(unit) {
-                    text.push(character);
-                    continue;
-                }
-                match after.strip_prefix("\\u").map(code_unit) {
-                    Some((low, after_low))
-                        if (0xD800..0xDC00).contains(&unit) && (0xDC00..0xE000).contains(&low) =>
-                    {
-                        text.push(pair(unit, low));
-                        rest = after_low;
-                    }
-                    _ => text.push(char::REPLACEMENT_CHARACTER),
-                }
-                continue;
-            }
-            Some('b') => text.push('\u{8}'),
-            Some('f') => text.push('\u{c}'),
-            Some('n') => text.push('\n'),
-            Some('r') => text.push('\r'),
-            Some('t') => text.push('\t'),
-            Some(other) => text.push(other),
-            None => {}
-        }
-        rest = tail.as_str();
+        rest = unescape_one(escape, &mut text);
     }
     text.push_str(rest);
     text
 }
 
+/// Appends what the escape at the front of `escape` stands for, and returns what follows it.
+fn unescape_one<'a>(escape: &'a str, text: &mut String) -> &'a str {
+    let Some((kind, rest)) = escape.get(1..).and_then(|tail| tail.split_at_checked(1)) else {
+        return "";
+    };
+    match kind {
+        "u" => {
+            let (unit, after) = code_unit(rest);
+            if let Some(character) = char::from_u32(unit) {
+                text.push(character);
+                return after;
+            }
+            if let Some((low, after_low)) = after.strip_prefix("\\u").map(code_unit)
+                && (0xD800..0xDC00).contains(&unit)
+                && (0xDC00..0xE000).contains(&low)
+            {
+                text.push(pair(unit, low));
+                return after_low;
+            }
+            text.push(char::REPLACEMENT_CHARACTER);
+            return after;
+        }
+        "b" => text.push('\u{8}'),
+        "f" => text.push('\u{c}'),
+        "n" => text.push('\n'),
+        "r" => text.push('\r'),
+        "t" => text.push('\t'),
+        other => text.push_str(other),
+    }
+    rest
+}
+
 fn code_unit(text: &str) -> (u32, &str) {
-    text.split_at_checked(4)
-        .and_then(|(digits, rest)| Some((u32::from_str_radix(digits, 16).ok()?, rest)))
-        .unwrap_or((0xFFFD, ""))
+    let Some((digits, rest)) = text.split_at_checked(4) else {
+        return (u32::from(char::REPLACEMENT_CHARACTER), "");
+    };
+    let unit = digits
+        .chars()
+        .fold(0u32, |unit, digit| unit.wrapping_shl(4) | digit.to_digit(16).unwrap_or_default());
+    (unit, rest)
 }
 
 fn pair(high: u32, low: u32) -> char {
