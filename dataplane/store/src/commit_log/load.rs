@@ -90,6 +90,8 @@ pub(crate) fn load_segments(disk: &dyn Disk, dir: &Path, size: u64) -> Result<Ve
             names.push((base, entry.len, entry.name));
         }
     }
+    // Who made the newest file may have ended before its name was on disk.
+    disk.sync_dir(dir).map_err(failed())?;
     names.sort_unstable();
     if let Some((_, _, name)) = names.pop_if(|(_, len, _)| *len == 0) {
         disk.remove(&dir.join(name)).map_err(failed())?;

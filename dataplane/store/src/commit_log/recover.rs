@@ -116,7 +116,7 @@ impl Shared {
         let from = replay.queues_from.min(replay.observer_from);
         let known = checkpoint.as_ref().map(|checkpoint| checkpoint.log_offset).max(last.flushed);
         let known = known.map(|known| known.min(capacity));
-        let torn = if last.clean || last.same_boot { Check::Checksum } else { Check::LostSectors };
+        let torn = if last.clean || last.same_boot { Check::TornEnd } else { Check::LostSectors };
 
         let mut visit = |record: &RecordRef<'_>, at: u64| replay.visit(record, at);
         let flushed = known.unwrap_or(0).max(from);

@@ -4,7 +4,7 @@
 
 use std::io;
 
-use bolide_wire::message::{RecordError, RecordRef};
+use bolide_wire::message::{MAGIC_BLANK, RecordError, RecordRef};
 
 use crate::segment::{Segment, Segments};
 
@@ -12,6 +12,8 @@ use crate::segment::{Segment, Segments};
 const FIRST_READ: usize = 64 << 10;
 /// Bytes read at once later on.
 const MAX_READ: usize = 4 << 20;
+/// End of a record's field that says where it lies.
+const RECORD_PLACE_END: usize = 36;
 /// What may be lost on its own when the machine goes down.
 const SECTOR: u64 = 512;
 
@@ -22,7 +24,10 @@ pub(crate) enum Check {
     Place,
     /// Body checksum as well.
     Checksum,
-    /// As well, none of its sectors may be lost: the checksum does not cover topic and properties.
+    /// As well, the last record must not be cut short, which the checksum does not notice in its properties: what may
+    /// happen when the process ends in the middle of a write.
+    TornEnd,
+    /// As well, no record may miss a sector: what may happen to unsynced records when the machine ends.
     LostSectors,
 }
 
@@ -148,12 +153,35 @@ fn step<E: From<io::Error>>(
     {
         return Ok(Step::Stop(Stop::Bad(error.to_string())));
     }
-    if check == Check::LostSectors && lost_sector(&record, at) {
-        return Ok(Step::Stop(Stop::Bad("a sector of it is missing".to_owned())));
-    }
     let next = at.saturating_add(record.total_size() as u64);
+    let torn = match check {
+        Check::Place | Check::Checksum => false,
+        Check::TornEnd => ends_in_zero(&record) && !is_followed(segment, next)?,
+        Check::LostSectors => ends_in_zero(&record) || lost_sector(&record, at),
+    };
+    if torn {
+        return Ok(Step::Stop(Stop::Bad("a part of it is missing".to_owned())));
+    }
     visit(&record, at)?;
     Ok(Step::Next(next))
+}
+
+/// True for the end of a record that was not written: properties are text and end in a separator or a value.
+fn ends_in_zero(record: &RecordRef<'_>) -> bool {
+    !record.properties().as_str().is_empty() && record.bytes().last() == Some(&0)
+}
+
+/// True when another record stands at `at`, so that the one before it was written in full.
+fn is_followed(segment: &Segment, at: u64) -> io::Result<bool> {
+    let mut head = [0; RECORD_PLACE_END];
+    let room = segment.end().saturating_sub(at);
+    if room < head.len() as u64 {
+        return Ok(false);
+    }
+    segment.read(&mut head, at)?;
+    let blank = head.get(4..8) == Some(MAGIC_BLANK.to_be_bytes().as_slice());
+    let place = head.last_chunk::<8>().map(|place| u64::from_be_bytes(*place));
+    Ok(blank || place == Some(at) && at != 0)
 }
 
 /// True when a whole disk sector of topic and properties is zero, which no text is.

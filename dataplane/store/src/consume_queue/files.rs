@@ -3,6 +3,7 @@
 //! A small cache of open files serves all queues; it is the only place that holds handles.
 
 use std::{
+    collections::BTreeSet,
     io::{self, IoSlice},
     path::{Path, PathBuf},
     sync::Arc,
@@ -43,6 +44,9 @@ struct OpenFile {
 #[derive(Default)]
 pub(crate) struct Touched {
     files: Vec<Arc<dyn DiskFile>>,
+    /// Folders whose names may be new: also those of files that were found, since whoever made them may have ended before
+    /// the name was on disk.
+    dirs: BTreeSet<PathBuf>,
 }
 
 /// True when a topic may be a folder's name: a record's topic comes from disk and must not lead out of the store.
@@ -102,12 +106,22 @@ impl QueueFiles {
         Ok(file)
     }
 
-    fn open_or_create(&self, queue: &Queue, number: i64, first_unit: i64) -> io::Result<Arc<dyn DiskFile>> {
+    fn open_or_create(
+        &self,
+        queue: &Queue,
+        number: i64,
+        first_unit: i64,
+        touched: &mut Touched,
+    ) -> io::Result<Arc<dyn DiskFile>> {
+        if let Some(file) = self.cached(queue, number) {
+            return Ok(file);
+        }
+        let dir = self.queue_dir(queue);
+        touched.dirs.extend(dir.ancestors().take(3).map(Path::to_owned));
         match self.open(queue, number) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             found => return found,
         }
-        let dir = self.queue_dir(queue);
         self.disk.create_dir(&dir)?;
         let file = self.disk.create(&self.path(queue, number))?;
         let bytes = self.units.saturating_mul(UNIT_BYTES as i64).unsigned_abs();
@@ -116,7 +130,6 @@ impl QueueFiles {
         if blank > 0 {
             file.write_at(&mut [IoSlice::new(&filler().repeat(blank))], 0)?;
         }
-        self.disk.sync_dir(&dir)?;
         self.cache(queue, number, &file);
         Ok(file)
     }
@@ -135,7 +148,7 @@ impl QueueFiles {
             let (number, within) = (at.div_euclid(self.units), at.rem_euclid(self.units));
             let room = usize::try_from(self.units.saturating_sub(within)).unwrap_or(usize::MAX);
             let (now, later) = rest.split_at_checked(room.saturating_mul(UNIT_BYTES)).unwrap_or((rest, &[]));
-            let file = self.open_or_create(queue, number, within)?;
+            let file = self.open_or_create(queue, number, within, touched)?;
             let pos = within.unsigned_abs().saturating_mul(UNIT_BYTES as u64);
             file.write_at(&mut [IoSlice::new(now)], pos)?;
             if !touched.files.iter().any(|known| Arc::ptr_eq(known, &file)) {
@@ -152,7 +165,8 @@ impl QueueFiles {
         if touched.files.len() > SYNC_EACH {
             return self.disk.sync_all(&self.dir);
         }
-        touched.files.iter().try_for_each(|file| file.sync_data())
+        touched.files.iter().try_for_each(|file| file.sync_data())?;
+        touched.dirs.iter().try_for_each(|dir| self.disk.sync_dir(dir))
     }
 
     /// Units from `from` on, below `end` and not beyond the file that holds `from`.

@@ -359,8 +359,10 @@ impl DiskFile for FaultyFile {
             bytes.extend_from_slice(buf);
         }
         self.change(|state, inode, crash| {
+            // A write ends between sectors: none is ever half old and half new.
             let part = if crash {
-                usize::try_from(state.random() % (bytes.len() as u64).saturating_add(1)).unwrap_or(0)
+                let end = pos.saturating_add(state.random() % (bytes.len() as u64).saturating_add(1));
+                usize::try_from(end.saturating_sub(end % SECTOR).saturating_sub(pos)).unwrap_or(0)
             } else {
                 bytes.len()
             };

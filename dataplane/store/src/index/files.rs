@@ -34,6 +34,7 @@ impl IndexFiles {
     /// Opens what is there. Files of another size are left alone and not used.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: PathBuf, shape: Shape) -> io::Result<Self> {
         disk.create_dir(&dir)?;
+        disk.sync_dir(&dir)?;
         let found = disk.list(&dir)?;
         let usable: Vec<_> = found
             .into_iter()

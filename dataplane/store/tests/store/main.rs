@@ -1,0 +1,9 @@
+//! The store through its public interface, on the disk that fails.
+
+mod crash;
+mod damage;
+mod limits;
+mod reading;
+mod recovery;
+mod support;
+mod threads;
