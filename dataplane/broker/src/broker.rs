@@ -1,0 +1,119 @@
+//! Owns what all handlers share: configuration, store, state, clients, and the broker's place in its cluster.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bolide_store::{Clock, Disk, Queue, Store};
+use bolide_transport::Conn;
+use bolide_wire::body::MessageQueue;
+use bolide_wire::ids::{BrokerName, ClusterName, EpochMillis, QueueId, TopicName};
+use bolide_wire::properties::names;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clients::Clients;
+use crate::config::BrokerConfig;
+use crate::delay::DelayLevels;
+use crate::handler::pull::Pull;
+use crate::handler::send::properties::push;
+use crate::handler::send::unique_id::UniqueIds;
+use crate::hold::HoldTable;
+use crate::locks::RebalanceLocks;
+use crate::metrics::BrokerMetrics;
+use crate::registration::Signal;
+use crate::state::State;
+use crate::state::topics::Topic;
+
+mod definitions;
+mod notify;
+
+pub(crate) use definitions::Versions;
+
+/// The names that the broker goes by.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    /// Cluster.
+    pub(crate) cluster: ClusterName,
+    /// Broker group.
+    pub(crate) broker: BrokerName,
+}
+
+/// The configuration in force, with what is made from it once.
+pub(crate) struct Live {
+    /// Configuration.
+    pub(crate) config: BrokerConfig,
+    /// Properties that every stored message gets, encoded.
+    pub(crate) added_properties: String,
+}
+
+impl Live {
+    pub(crate) fn new(config: BrokerConfig) -> Live {
+        let mut added = String::new();
+        push(&mut added, names::MSG_REGION, &config.region_id);
+        push(&mut added, names::TRACE_ON, if config.trace_on { "true" } else { "false" });
+        push(&mut added, names::CLUSTER, &config.broker_cluster_name);
+        Live { config, added_properties: added }
+    }
+}
+
+/// One broker.
+pub(crate) struct Broker {
+    pub(crate) live: ArcSwap<Live>,
+    pub(crate) names: Names,
+    pub(crate) store: Store,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) state: Arc<State>,
+    pub(crate) clients: RwLock<Clients<Conn>>,
+    pub(crate) locks: Mutex<RebalanceLocks<MessageQueue>>,
+    pub(crate) hold: Mutex<HoldTable<Pull>>,
+    /// The nearest deadline of `hold` came closer.
+    pub(crate) hold_changed: Notify,
+    pub(crate) levels: DelayLevels,
+    /// The topic of the delay levels.
+    pub(crate) schedule: Topic,
+    /// Something arrived in the queue of a level; index is the queue's number.
+    pub(crate) level_arrived: Vec<Notify>,
+    pub(crate) unique_ids: UniqueIds,
+    /// Address that clients reach the broker at.
+    pub(crate) store_host: SocketAddr,
+    pub(crate) metrics: BrokerMetrics,
+    pub(crate) registration: Signal,
+    pub(crate) cold_reads: Arc<Semaphore>,
+    pub(crate) started: EpochMillis,
+    /// Versions handed out to definition changes; held while one is appended, so that versions follow the log.
+    pub(crate) versions: Mutex<Versions>,
+    /// Held while a topic or group is made, so that a burst makes it once.
+    pub(crate) making: tokio::sync::Mutex<()>,
+    pub(crate) state_queue: Arc<Queue>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Broker {
+    /// The configuration in force.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Milliseconds of the monotonic clock.
+    pub(crate) fn monotonic_ms(&self) -> u64 {
+        u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A queue of a topic that need not be configured.
+    pub(crate) fn queue_of(&self, topic: &TopicName, queue: QueueId) -> Arc<Queue> {
+        match self.state.topics.find(topic) {
+            Some(topic) => topic.queue(&self.store, queue),
+            None => self.store.queue_or_create(topic, queue),
+        }
+    }
+
+    /// This broker's name for a queue.
+    pub(crate) fn message_queue(&self, topic: &str, queue: QueueId) -> MessageQueue {
+        MessageQueue { broker_name: self.names.broker.to_string(), queue_id: queue.to_wire(), topic: topic.to_owned() }
+    }
+}

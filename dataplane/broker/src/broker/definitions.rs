@@ -1,0 +1,223 @@
+//! Owns changes of topics and groups: each becomes a record in the log, and is done when that record is applied.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bolide_store::{Ack, AppendBatch, AppendError, Entry, Placed, Refused, Tags};
+use bolide_wire::body::group::SubscriptionGroupConfig;
+use bolide_wire::body::topic::{DataVersion, TopicConfig, perm};
+use bolide_wire::ids::{GroupName, QueueId, RETRY_PREFIX, TopicName};
+use bolide_wire::message::{NewRecord, encode_record};
+use bolide_wire::properties::{names, tags_code};
+use tokio::sync::oneshot;
+
+use super::Broker;
+use crate::config::FlushDiskType;
+use crate::error::Failure;
+use crate::handler::send::properties::push;
+use crate::state::groups::{Group, PREDEFINED};
+use crate::state::record::{STATE_TOPIC, StateRecord};
+use crate::state::topics::{SCHEDULE_TOPIC, TEMPLATE_TOPIC, Topic, is_system};
+
+/// How long the making of a topic waits for the nameservers to know it.
+const REGISTRATION_WAIT: Duration = Duration::from_secs(1);
+
+/// Versions of the definition tables.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Versions {
+    /// Of the topics.
+    pub(crate) topics: DataVersion,
+    /// Of the groups.
+    pub(crate) groups: DataVersion,
+}
+
+type PlacedLater = oneshot::Receiver<Result<Vec<Placed>, AppendError>>;
+
+impl Broker {
+    /// Appends one state record. What it says is in force when it is applied, see [`Broker::applied`].
+    pub(crate) fn append_state(&self, record: &StateRecord) -> Result<PlacedLater, Failure> {
+        let body = serde_json::to_vec(record)?;
+        let mut properties = String::new();
+        push(&mut properties, names::TAGS, record.kind());
+        let new = NewRecord {
+            topic: STATE_TOPIC,
+            queue_id: QueueId(0),
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: self.clock.now(),
+            born_host: self.store_host,
+            store_host: self.store_host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: &body,
+            properties: &properties,
+        };
+        let mut batch = AppendBatch::default();
+        let len = encode_record(&new, &mut batch.buf).map_err(|_| Failure::Internal("a state record is too large"))?;
+        let mut entry = Entry::new(len, self.state_queue.clone());
+        entry.tags = Tags::Hash(tags_code(record.kind()));
+        entry.state = true;
+        batch.entries.push(entry);
+        let ack = match self.live.load().config.flush_disk_type {
+            FlushDiskType::SyncFlush => Ack::Flushed,
+            FlushDiskType::AsyncFlush => Ack::Appended,
+        };
+        let (sender, receiver) = oneshot::channel();
+        // Nobody listening any more is no failure of the append.
+        let done = Box::new(move |placed| drop(sender.send(placed)));
+        self.store.append(batch, ack, done).map_err(|Refused { reason, .. }| Failure::Refused(reason))?;
+        Ok(receiver)
+    }
+
+    /// Waits until an appended state record is applied.
+    pub(crate) async fn applied(&self, placed: PlacedLater) -> Result<(), Failure> {
+        let placed = placed.await.map_err(|_| Failure::Stopping)??;
+        if let Some(last) = placed.last() {
+            self.state.wait_applied(last.log_offset).await;
+        }
+        Ok(())
+    }
+
+    /// Makes, changes and deletes topics, and tells the nameservers.
+    pub(crate) async fn change_topics(&self, put: Vec<TopicConfig>, remove: Vec<TopicName>) -> Result<(), Failure> {
+        let placed = {
+            let mut versions = self.versions.lock();
+            let data_version = versions.topics.next(self.clock.now());
+            versions.topics = data_version;
+            self.append_state(&StateRecord::Topics { data_version, put, remove: remove.clone() })?
+        };
+        self.applied(placed).await?;
+        for topic in &remove {
+            let (store, topic) = (self.store.clone(), topic.clone());
+            let deleted = tokio::task::spawn_blocking(move || store.delete_topic(&topic)).await;
+            deleted.map_err(|_| Failure::Internal("the deletion failed"))?.map_err(Failure::Read)?;
+        }
+        self.registration.topics_changed();
+        self.registration.registered(REGISTRATION_WAIT).await;
+        Ok(())
+    }
+
+    /// Makes, changes and deletes groups.
+    pub(crate) async fn change_groups(
+        &self,
+        put: Vec<SubscriptionGroupConfig>,
+        remove: Vec<GroupName>,
+        clean_offsets: bool,
+    ) -> Result<(), Failure> {
+        let placed = {
+            let mut versions = self.versions.lock();
+            let data_version = versions.groups.next(self.clock.now());
+            versions.groups = data_version;
+            self.append_state(&StateRecord::Groups { data_version, put, remove, clean_offsets })?
+        };
+        self.applied(placed).await
+    }
+
+    /// The topic, made from a template if it does not exist and the template allows it.
+    pub(crate) async fn make_topic(&self, topic: TopicName, template: &str, queues: i32) -> Result<Arc<Topic>, Failure> {
+        let _making = self.making.lock().await;
+        if let Some(known) = self.state.topics.find(&topic) {
+            return Ok(known);
+        }
+        let missing = || Failure::NoTopic(topic.to_string());
+        if let Some(group) = topic.strip_prefix(RETRY_PREFIX) {
+            let group = self.state.groups.find(group).ok_or_else(|| Failure::NoGroup(group.into()))?;
+            return self.put_internal(topic, group.config.retry_queue_nums).await;
+        }
+        let template = self.state.topics.find(template).filter(|template| template.inheritable()).ok_or_else(missing)?;
+        if is_system(&topic) || topic.is_dlq() {
+            return Err(missing());
+        }
+        let queues = queues.min(template.config.write_queue_nums).max(1);
+        let config =
+            TopicConfig { perm: template.config.perm & !perm::INHERIT, ..TopicConfig::new(&topic, queues) };
+        self.change_topics(vec![config], Vec::new()).await?;
+        self.state.topics.find(&topic).ok_or_else(missing)
+    }
+
+    /// A retry or dead-letter topic, made if it does not exist.
+    pub(crate) async fn make_internal_topic(&self, topic: TopicName, queues: i32) -> Result<Arc<Topic>, Failure> {
+        if let Some(known) = self.state.topics.find(&topic) {
+            return Ok(known);
+        }
+        let _making = self.making.lock().await;
+        self.put_internal(topic, queues).await
+    }
+
+    async fn put_internal(&self, topic: TopicName, queues: i32) -> Result<Arc<Topic>, Failure> {
+        if let Some(known) = self.state.topics.find(&topic) {
+            return Ok(known);
+        }
+        self.change_topics(vec![TopicConfig::new(&topic, queues.max(1))], Vec::new()).await?;
+        self.state.topics.find(&topic).ok_or_else(|| Failure::NoTopic(topic.to_string()))
+    }
+
+    /// The group, made if it does not exist and groups are made on first use.
+    pub(crate) async fn make_group(&self, name: &str) -> Result<Arc<Group>, Failure> {
+        if let Some(known) = self.state.groups.find(name) {
+            return Ok(known);
+        }
+        if !self.live.load().config.auto_create_subscription_group {
+            return Err(Failure::NoGroup(name.into()));
+        }
+        let group = GroupName::new(name)?;
+        let _making = self.making.lock().await;
+        if let Some(known) = self.state.groups.find(name) {
+            return Ok(known);
+        }
+        self.change_groups(vec![SubscriptionGroupConfig::new(&group)], Vec::new(), false).await?;
+        self.state.groups.find(name).ok_or_else(|| Failure::NoGroup(name.into()))
+    }
+
+    /// Makes the topics and groups that every broker has, where they are missing or differ from the configuration.
+    pub(crate) async fn make_predefined(&self) -> Result<(), Failure> {
+        let topics: Vec<TopicConfig> = self.predefined_topics().into_iter().filter(|wanted| self.lacks(wanted)).collect();
+        if !topics.is_empty() {
+            self.change_topics(topics, Vec::new()).await?;
+        }
+        let missing = PREDEFINED.iter().filter(|name| self.state.groups.find(name).is_none());
+        let groups: Vec<SubscriptionGroupConfig> = missing.map(|name| SubscriptionGroupConfig::new(name)).collect();
+        if !groups.is_empty() {
+            self.change_groups(groups, Vec::new(), false).await?;
+        }
+        Ok(())
+    }
+
+    fn lacks(&self, wanted: &TopicConfig) -> bool {
+        self.state.topics.find(&wanted.topic_name).is_none_or(|known| {
+            let settled = wanted.topic_name != TEMPLATE_TOPIC && wanted.topic_name != SCHEDULE_TOPIC;
+            !settled && known.config != *wanted
+        })
+    }
+
+    fn predefined_topics(&self) -> Vec<TopicConfig> {
+        let live = self.live();
+        let config = &live.config;
+        let named = |name: &str, queues: i32, enabled: bool| {
+            let open = if enabled { perm::READ | perm::WRITE } else { 0 };
+            TopicConfig { perm: perm::INHERIT | open, ..TopicConfig::new(name, queues) }
+        };
+        let inherit = if config.auto_create_topic_enable { perm::INHERIT } else { 0 };
+        let template_queues = i32::try_from(config.default_topic_queue_nums).unwrap_or(i32::MAX);
+        let levels = i32::try_from(self.levels.count()).unwrap_or(i32::MAX);
+        let mut topics = vec![
+            TopicConfig {
+                perm: perm::READ | perm::WRITE | inherit,
+                ..TopicConfig::new(TEMPLATE_TOPIC, template_queues)
+            },
+            TopicConfig::new("SELF_TEST_TOPIC", 1),
+            TopicConfig::new("BenchmarkTest", 1024),
+            named(&self.names.cluster, 16, config.cluster_topic_enable),
+            named(&self.names.broker, 1, config.broker_topic_enable),
+            TopicConfig::new("OFFSET_MOVED_EVENT", 1),
+            TopicConfig::new(SCHEDULE_TOPIC, levels),
+            TopicConfig::new(&format!("{}_REPLY_TOPIC", self.names.cluster), 1),
+            TopicConfig::new("RMQ_SYS_TRANS_HALF_TOPIC", 1),
+            TopicConfig::new("RMQ_SYS_TRANS_OP_HALF_TOPIC", 1),
+        ];
+        if config.trace_topic_enable {
+            topics.push(TopicConfig::new("RMQ_SYS_TRACE_TOPIC", 1));
+        }
+        topics
+    }
+}

@@ -1,0 +1,134 @@
+//! Owns the ways in which a request can fail. What each means on the wire is decided in `reply.rs` alone.
+
+use bolide_store::{AppendError, Refusal};
+use bolide_wire::header::HeaderError;
+use bolide_wire::ids::NameError;
+use thiserror::Error;
+
+use crate::config::ConfigError;
+
+/// Why a request was not carried out. The text is the remark that the client reads.
+#[derive(Debug, Error)]
+pub(crate) enum Failure {
+    /// Nobody handles this code.
+    #[error(" request type {0} not supported")]
+    UnknownCode(i32),
+    /// A header field is missing or cannot be read.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The body is not what the code asks for.
+    #[error(transparent)]
+    Body(#[from] bolide_wire::json::JsonError),
+    /// A body cannot be written.
+    #[error("the body cannot be written: {0}")]
+    Encode(#[from] serde_json::Error),
+    /// A name breaks the naming rules.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A parameter is outside its range.
+    #[error("{0}")]
+    Parameter(String),
+    /// A setting cannot be changed so.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The topic does not exist.
+    #[error("topic[{0}] not exist, apply first please!")]
+    NoTopic(String),
+    /// The group does not exist.
+    #[error("subscription group [{0}] does not exist")]
+    NoGroup(String),
+    /// Broker, group or topic may not be written or read.
+    #[error("the {what} [{name}] {verb} is forbidden")]
+    Forbidden {
+        /// `broker`, `consumer group` or `topic`.
+        what: Forbidden,
+        /// Its name.
+        name: String,
+        /// `sending message`, `pulling message`, ...
+        verb: &'static str,
+    },
+    /// A topic that clients may not send to.
+    #[error("Sending message to topic[{0}] is forbidden.")]
+    ProtectedTopic(String),
+    /// The message breaks a limit.
+    #[error("the message is illegal, maybe {0}")]
+    MessageIllegal(&'static str),
+    /// The group has no live registration of the topic.
+    #[error("the consumer's subscription not exist")]
+    NoSubscription,
+    /// The group's registration is older than the client's.
+    #[error("the consumer's subscription not latest")]
+    OldSubscription,
+    /// The expression cannot be read.
+    #[error("parse the consumer's subscription failed: {0}")]
+    BadSubscription(String),
+    /// SQL92 is switched off.
+    #[error("The broker does not support consumer to filter message by SQL92")]
+    FilterDisabled,
+    /// The group reads the topic in another way than asked.
+    #[error("{0}")]
+    NotOnline(String),
+    /// A client did not answer in time.
+    #[error("{0}")]
+    ClientTimeout(String),
+    /// What was asked for is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// Nothing matches.
+    #[error("{0}")]
+    Missing(String),
+    /// The store cannot read.
+    #[error("the store cannot be read: {0}")]
+    Read(#[source] std::io::Error),
+    /// The store does not take the append.
+    #[error("append refused: {0}")]
+    Refused(#[from] Refusal),
+    /// The store took the append and could not finish it.
+    #[error("append failed: {0}")]
+    Append(#[from] AppendError),
+    /// The broker has too much to do.
+    #[error("[OVERLOAD]system busy, start flow control for a while")]
+    Busy,
+    /// The broker is stopping.
+    #[error("the broker is shutting down")]
+    Stopping,
+    /// A number does not fit.
+    #[error("{0}")]
+    Internal(&'static str),
+}
+
+/// What is not permitted; the number goes to the client as `forbiddenType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forbidden {
+    /// The whole broker.
+    Broker,
+    /// The consumer group.
+    Group,
+    /// The topic.
+    Topic,
+    /// Broadcast consumption by this group.
+    Broadcast,
+}
+
+impl Forbidden {
+    /// Number on the wire.
+    pub(crate) fn number(self) -> i32 {
+        match self {
+            Forbidden::Broker => 1,
+            Forbidden::Group => 2,
+            Forbidden::Topic => 3,
+            Forbidden::Broadcast => 4,
+        }
+    }
+}
+
+impl std::fmt::Display for Forbidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Forbidden::Broker => "broker",
+            Forbidden::Group => "consumer group",
+            Forbidden::Topic => "topic",
+            Forbidden::Broadcast => "broadcast of consumer group",
+        })
+    }
+}

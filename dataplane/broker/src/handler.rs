@@ -1,0 +1,211 @@
+//! Owns the dispatch of requests: one line of [`TABLE`] per request code.
+//!
+//! A handler parses, does, and returns a reply; it holds no socket. All sends of one read are gathered and appended
+//! together, whatever stands between them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bolide_transport::{Conn, Handler};
+use bolide_wire::{Command, RequestCode};
+
+use crate::broker::Broker;
+use crate::error::Failure;
+use crate::reply::{self, Reply};
+
+pub(crate) mod stats;
+pub(crate) mod reset;
+pub(crate) mod connections;
+pub(crate) mod admin_topic;
+pub(crate) mod admin_group;
+pub(crate) mod client;
+pub(crate) mod offset;
+pub(crate) mod pull;
+pub(crate) mod query;
+pub(crate) mod send;
+pub(crate) mod send_back;
+
+use send::Sends;
+
+/// One request with everything that a handler needs.
+#[derive(Clone)]
+pub(crate) struct Call {
+    /// The broker.
+    pub(crate) broker: Arc<Broker>,
+    /// Connection that the request came on.
+    pub(crate) conn: Conn,
+    /// The request.
+    pub(crate) command: Command,
+}
+
+type Later = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
+
+/// How a request is carried out.
+enum Route {
+    /// Joins the append of the read.
+    Send,
+    /// Answers itself, perhaps much later.
+    Own(fn(Call)),
+    /// Answered before the next request is looked at.
+    Now(fn(&Call) -> Result<Reply, Failure>),
+    /// Answered when its work is done.
+    Later(fn(Call) -> Later),
+}
+
+struct Line {
+    code: RequestCode,
+    route: Route,
+}
+
+const fn send(code: RequestCode) -> Line {
+    Line { code, route: Route::Send }
+}
+
+const fn own(code: RequestCode, handle: fn(Call)) -> Line {
+    Line { code, route: Route::Own(handle) }
+}
+
+const fn now(code: RequestCode, handle: fn(&Call) -> Result<Reply, Failure>) -> Line {
+    Line { code, route: Route::Now(handle) }
+}
+
+const fn later(code: RequestCode, handle: fn(Call) -> Later) -> Line {
+    Line { code, route: Route::Later(handle) }
+}
+
+/// Every code that the broker knows, in order of number. Any other is answered with "not supported".
+const TABLE: &[Line] = &[
+    send(RequestCode::SEND_MESSAGE),
+    own(RequestCode::PULL_MESSAGE, pull::handle),
+    later(RequestCode::QUERY_MESSAGE, |call| Box::pin(query::by_key(call))),
+    now(RequestCode::QUERY_CONSUMER_OFFSET, offset::query),
+    now(RequestCode::UPDATE_CONSUMER_OFFSET, offset::update),
+    later(RequestCode::UPDATE_AND_CREATE_TOPIC, |call| Box::pin(admin_topic::put(call))),
+    later(RequestCode::UPDATE_AND_CREATE_TOPIC_LIST, |call| Box::pin(admin_topic::put_list(call))),
+    now(RequestCode::GET_ALL_TOPIC_CONFIG, admin_topic::all),
+    later(RequestCode::SEARCH_OFFSET_BY_TIMESTAMP, |call| Box::pin(offset::by_time(call))),
+    now(RequestCode::GET_MAX_OFFSET, offset::max),
+    now(RequestCode::GET_MIN_OFFSET, offset::min),
+    later(RequestCode::GET_EARLIEST_MSG_STORETIME, |call| Box::pin(offset::earliest(call))),
+    later(RequestCode::VIEW_MESSAGE_BY_ID, |call| Box::pin(query::by_offset(call))),
+    own(RequestCode::HEART_BEAT, client::heartbeat),
+    now(RequestCode::UNREGISTER_CLIENT, client::unregister),
+    later(RequestCode::CONSUMER_SEND_MSG_BACK, |call| Box::pin(send_back::send_back(call))),
+    now(RequestCode::GET_CONSUMER_LIST_BY_GROUP, client::members),
+    now(RequestCode::LOCK_BATCH_MQ, client::lock),
+    now(RequestCode::UNLOCK_BATCH_MQ, client::unlock),
+    now(RequestCode::GET_ALL_CONSUMER_OFFSET, admin_group::offsets),
+    now(RequestCode::GET_ALL_DELAY_OFFSET, stats::delay_offsets),
+    now(RequestCode::CHECK_CLIENT_CONFIG, client::check_config),
+    later(RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, |call| Box::pin(admin_group::put(call))),
+    now(RequestCode::GET_ALL_SUBSCRIPTIONGROUP_CONFIG, admin_group::all),
+    later(RequestCode::GET_TOPIC_STATS_INFO, |call| Box::pin(stats::topic(call))),
+    now(RequestCode::GET_CONSUMER_CONNECTION_LIST, connections::consumers),
+    now(RequestCode::GET_PRODUCER_CONNECTION_LIST, connections::producers),
+    later(RequestCode::DELETE_SUBSCRIPTIONGROUP, |call| Box::pin(admin_group::delete(call))),
+    later(RequestCode::GET_CONSUME_STATS, |call| Box::pin(stats::consume(call))),
+    later(RequestCode::DELETE_TOPIC_IN_BROKER, |call| Box::pin(admin_topic::delete(call))),
+    later(RequestCode::INVOKE_BROKER_TO_RESET_OFFSET, |call| Box::pin(reset::reset(call))),
+    later(RequestCode::INVOKE_BROKER_TO_GET_CONSUMER_STATUS, |call| Box::pin(reset::status(call))),
+    later(RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST, |call| Box::pin(admin_group::put_list(call))),
+    now(RequestCode::QUERY_TOPIC_CONSUME_BY_WHO, connections::groups_of_topic),
+    later(RequestCode::QUERY_CONSUME_TIME_SPAN, |call| Box::pin(stats::time_span(call))),
+    now(RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_BROKER, admin_topic::system_topics),
+    later(RequestCode::GET_CONSUMER_RUNNING_INFO, |call| Box::pin(connections::running_info(call))),
+    now(RequestCode::QUERY_CORRECTION_OFFSET, stats::correction),
+    later(RequestCode::CONSUME_MESSAGE_DIRECTLY, |call| Box::pin(connections::consume_directly(call))),
+    send(RequestCode::SEND_MESSAGE_V2),
+    now(RequestCode::CLONE_GROUP_OFFSET, reset::clone_offsets),
+    now(RequestCode::VIEW_BROKER_STATS_DATA, stats::by_name),
+    later(RequestCode::GET_BROKER_CONSUME_STATS, |call| Box::pin(stats::consume_of_broker(call))),
+    send(RequestCode::SEND_BATCH_MESSAGE),
+    later(RequestCode::QUERY_CONSUME_QUEUE, |call| Box::pin(stats::consume_queue(call))),
+    now(RequestCode::GET_ALL_PRODUCER_INFO, connections::all_producers),
+    now(RequestCode::QUERY_TOPICS_BY_CONSUMER, connections::topics_of_group),
+    now(RequestCode::QUERY_SUBSCRIPTION_BY_CONSUMER, connections::subscription),
+    now(RequestCode::GET_TOPIC_CONFIG, admin_topic::one),
+    now(RequestCode::GET_SUBSCRIPTIONGROUP_CONFIG, admin_group::one),
+    own(RequestCode::LITE_PULL_MESSAGE, pull::handle),
+];
+
+fn line(code: RequestCode) -> Option<&'static Route> {
+    match code {
+        RequestCode::SEND_MESSAGE_V2 => Some(&Route::Send),
+        _ => TABLE.binary_search_by_key(&code, |line| line.code).ok().and_then(|at| TABLE.get(at)).map(|line| &line.route),
+    }
+}
+
+/// Receives the requests of both ports.
+pub(crate) struct Requests {
+    /// The broker.
+    pub(crate) broker: Arc<Broker>,
+    /// The second port serves everything but pulls.
+    pub(crate) pulls: bool,
+}
+
+impl Requests {
+    /// Carries out one request; a send is handed back.
+    fn one(&self, conn: &Conn, command: Command) -> Option<Command> {
+        let code = command.request_code().widened();
+        let call = || Call { broker: self.broker.clone(), conn: conn.clone(), command: command.clone() };
+        let answer = |outcome| {
+            if !command.is_oneway() {
+                conn.reply(reply::answer(&command, outcome));
+            }
+        };
+        match line(code) {
+            Some(Route::Send) => return Some(command),
+            Some(Route::Own(_)) if !self.pulls && is_pull(code) => answer(Err(Failure::UnknownCode(code.0))),
+            Some(Route::Own(handle)) => handle(call()),
+            Some(Route::Now(handle)) => answer(handle(&call())),
+            Some(Route::Later(handle)) => {
+                let (call, conn) = (call(), conn.clone());
+                conn.clone().spawn(async move {
+                    let command = call.command.clone();
+                    let outcome = handle(call).await;
+                    if !command.is_oneway() {
+                        conn.reply(reply::answer(&command, outcome));
+                    }
+                });
+            }
+            None => answer(Err(Failure::UnknownCode(code.0))),
+        }
+        None
+    }
+}
+
+fn is_pull(code: RequestCode) -> bool {
+    matches!(code, RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE)
+}
+
+impl Handler for Requests {
+    fn handle(&self, conn: &Conn, requests: Vec<Command>) {
+        let mut sends: Option<Sends<'_>> = None;
+        for command in requests {
+            if let Some(command) = self.one(conn, command) {
+                sends.get_or_insert_with(|| Sends::new(&self.broker, conn)).add(command);
+            }
+        }
+        if let Some(sends) = sends {
+            sends.finish();
+        }
+    }
+
+    fn closed(&self, conn: &Conn) {
+        let groups = self.broker.clients.write().disconnect(conn.id().0);
+        self.broker.notify_groups(&groups);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order_so_that_it_can_be_searched() {
+        assert!(TABLE.is_sorted_by(|a, b| a.code < b.code));
+        assert!(line(RequestCode(9_999)).is_none());
+        assert!(matches!(line(RequestCode::SEND_BATCH_MESSAGE), Some(Route::Send)));
+    }
+}

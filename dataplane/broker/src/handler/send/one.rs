@@ -1,0 +1,101 @@
+//! Owns the encoding of one ordinary message into the batch.
+
+use std::sync::Arc;
+
+use bolide_store::{Entry, Tags, index_hash};
+use bolide_wire::Command;
+use bolide_wire::header::send::SendMessageV2;
+use bolide_wire::ids::QueueId;
+use bolide_wire::message::{NewRecord, encode_record, sys_flag};
+use bolide_wire::properties::names;
+
+use super::complete::Waiting;
+use super::properties::{Scan, push};
+use super::{Sends, Stop};
+use crate::error::{Failure, Forbidden};
+use crate::state::topics::Topic;
+
+/// Bits of a client's system flag that are stored: compression and multiple tags.
+pub(crate) fn stored_flags(sent: i32) -> i32 {
+    sent & !(sys_flag::TRANSACTION_MASK
+        | sys_flag::BORN_HOST_V6
+        | sys_flag::STORE_HOST_V6
+        | sys_flag::NEED_UNWRAP
+        | sys_flag::INNER_BATCH)
+}
+
+impl Sends<'_> {
+    pub(super) fn encode_one(
+        &mut self,
+        command: &Command,
+        header: &SendMessageV2<'_>,
+        topic: Arc<Topic>,
+        queue: QueueId,
+    ) -> Result<(), Stop> {
+        let scan = Scan::new(header.properties.as_deref().unwrap_or_default());
+        if scan.transaction {
+            return Err(self.forbidden_transaction());
+        }
+        if scan.timer {
+            return Err(Failure::Internal("accurate timer message is not enabled").into());
+        }
+        let (topic, queue, delay) = self.dead_letter(command, header, &scan, topic, queue)?;
+        let mut properties = std::mem::take(&mut self.scratch);
+        properties.clear();
+        scan.write(&mut properties);
+        properties.push_str(&self.live.added_properties);
+        let made = scan.unique.is_none().then(|| self.broker.unique_ids.next(self.now));
+        if let Some(made) = &made {
+            push(&mut properties, names::UNIQ_KEY, made);
+        }
+        let unique = scan.unique.or(made.as_deref());
+        let (stored, tags) = match self.broker.levels.clamp(delay) {
+            None => (topic.queue(&self.broker.store, queue), Tags::Hash(scan.tags_code())),
+            Some(level) => {
+                push(&mut properties, names::REAL_TOPIC, &topic.name);
+                push(&mut properties, names::REAL_QID, &queue.0.to_string());
+                let after = Tags::DeliverAfter(self.broker.levels.delay_ms(level));
+                (self.broker.schedule.queue(&self.broker.store, QueueId(level.saturating_sub(1))), after)
+            }
+        };
+        let record = NewRecord {
+            topic: stored.topic(),
+            queue_id: stored.id(),
+            flag: header.flag,
+            sys_flag: stored_flags(header.sys_flag),
+            born_timestamp: header.born_timestamp,
+            born_host: self.conn.peer(),
+            store_host: self.broker.store_host,
+            reconsume_times: header.reconsume_times.unwrap_or(0),
+            prepared_transaction_offset: 0,
+            body: &command.body,
+            properties: &properties,
+        };
+        let reply = self.reply(command, queue, unique);
+        let part = self.part(scan.wait);
+        let encoded = encode_record(&record, &mut part.batch.buf);
+        let outcome = encoded.map(|len| {
+            let mut entry = Entry::new(len, stored.clone());
+            entry.tags = tags;
+            let indexed = stored.topic();
+            for key in unique.into_iter().chain(scan.keys.into_iter().flat_map(|keys| keys.split(' '))) {
+                if !key.is_empty() {
+                    entry.keys.push(index_hash(indexed, key));
+                }
+            }
+            part.batch.entries.push(entry);
+            part.waiting.push(Waiting { reply, topic, records: 1, bytes: len });
+        });
+        self.scratch = properties;
+        outcome.map_err(|_| Failure::MessageIllegal("msg properties length limit 32767").into())
+    }
+
+    fn forbidden_transaction(&self) -> Stop {
+        Failure::Forbidden {
+            what: Forbidden::Broker,
+            name: self.broker.names.broker.to_string(),
+            verb: "sending transaction message",
+        }
+        .into()
+    }
+}

@@ -1,0 +1,118 @@
+//! Owns the broker's metrics. What the hot path counts are the counters of topics and groups; their metrics, and all
+//! gauges, are made at scrape time. Names are those of the original where it has a like metric.
+
+use std::sync::Weak;
+
+use bolide_wire::ResponseCode;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::broker::Broker;
+
+mod scrape;
+
+/// Counters that are added to as things happen.
+#[derive(Debug, Clone)]
+pub struct BrokerMetrics {
+    refused: IntCounterVec,
+}
+
+impl BrokerMetrics {
+    /// Adds the metrics to `registry`.
+    pub fn register(registry: &Registry) -> Result<BrokerMetrics, prometheus::Error> {
+        let opts = Opts::new("bolide_broker_sends_refused_total", "Sends that were not stored, by response code");
+        let refused = IntCounterVec::new(opts, &["code"])?;
+        registry.register(Box::new(refused.clone()))?;
+        Ok(BrokerMetrics { refused })
+    }
+
+    /// A send was answered with this code.
+    pub(crate) fn send_refused(&self, code: ResponseCode) {
+        self.refused.with_label_values(&[code.name().unwrap_or("other")]).inc();
+    }
+}
+
+/// Makes the metrics of a broker when they are asked for.
+pub(crate) struct BrokerCollector {
+    broker: Weak<Broker>,
+    desc: Desc,
+}
+
+impl BrokerCollector {
+    pub(crate) fn new(broker: Weak<Broker>) -> Result<BrokerCollector, prometheus::Error> {
+        let name = "rocketmq_broker_permission".to_owned();
+        let desc = Desc::new(name, "Permission of the broker".into(), Vec::new(), std::collections::HashMap::new())?;
+        Ok(BrokerCollector { broker, desc })
+    }
+}
+
+impl Collector for BrokerCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.desc]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let Some(broker) = self.broker.upgrade() else { return Vec::new() };
+        match scrape::all(&broker) {
+            Ok(families) => families,
+            Err(error) => {
+                tracing::error!(%error, "metrics cannot be made");
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// Families with the labels that every metric of a broker carries.
+struct Families<'a> {
+    broker: &'a Broker,
+    made: Vec<MetricFamily>,
+}
+
+impl Families<'_> {
+    fn opts(&self, name: &str, help: &str) -> Opts {
+        let id = format!("{}_{}", self.broker.names.broker, self.broker.live.load().config.broker_id);
+        Opts::new(name, help)
+            .const_label("cluster", self.broker.names.cluster.as_str())
+            .const_label("node_type", "broker")
+            .const_label("node_id", id)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: i64) -> Result<(), prometheus::Error> {
+        let gauge = IntGauge::with_opts(self.opts(name, help))?;
+        gauge.set(value);
+        self.made.extend(gauge.collect());
+        Ok(())
+    }
+
+    fn counters<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&str; N],
+        rows: &[([&str; N], u64)],
+    ) -> Result<(), prometheus::Error> {
+        let counters = IntCounterVec::new(self.opts(name, help), &labels)?;
+        for (values, total) in rows.iter().take(scrape::MOST_SERIES) {
+            counters.with_label_values(values).inc_by(*total);
+        }
+        self.made.extend(counters.collect());
+        Ok(())
+    }
+
+    fn gauges<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&str; N],
+        rows: &[([&str; N], i64)],
+    ) -> Result<(), prometheus::Error> {
+        let gauges = IntGaugeVec::new(self.opts(name, help), &labels)?;
+        for (values, value) in rows.iter().take(scrape::MOST_SERIES) {
+            gauges.with_label_values(values).add(*value);
+        }
+        self.made.extend(gauges.collect());
+        Ok(())
+    }
+}

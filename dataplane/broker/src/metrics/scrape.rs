@@ -1,0 +1,139 @@
+//! Owns the values that are looked up when metrics are scraped.
+
+use bolide_wire::ids::{DLQ_PREFIX, RETRY_PREFIX};
+use prometheus::proto::MetricFamily;
+
+use super::Families;
+use crate::broker::Broker;
+use crate::state::{groups, topics};
+
+/// Rows of one metric at most; more would hurt whoever scrapes.
+pub(super) const MOST_SERIES: usize = 50_000;
+
+fn flag(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
+}
+
+fn is_derived(topic: &str) -> bool {
+    topic.starts_with(RETRY_PREFIX) || topic.starts_with(DLQ_PREFIX)
+}
+
+fn count(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Every metric that is made at scrape time.
+pub(super) fn all(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
+    let mut families = Families { broker, made: Vec::new() };
+    sizes(broker, &mut families)?;
+    stored(broker, &mut families)?;
+    given(broker, &mut families)?;
+    connections(broker, &mut families)?;
+    lag(broker, &mut families)?;
+    Ok(families.made)
+}
+
+fn sizes(broker: &Broker, families: &mut Families<'_>) -> Result<(), prometheus::Error> {
+    let permission = i64::from(broker.live.load().config.broker_permission);
+    families.gauge("rocketmq_broker_permission", "Permission of the broker", permission)?;
+    families.gauge("rocketmq_topic_number", "Topics", count(broker.state.topics.len()))?;
+    families.gauge("rocketmq_consumer_group_number", "Consumer groups", count(broker.state.groups.len()))?;
+    families.gauge("bolide_broker_held_pulls", "Pulls that wait for messages", count(broker.hold.lock().len()))?;
+    let unreadable = i64::try_from(broker.state.unreadable()).unwrap_or(i64::MAX);
+    families.gauge("bolide_broker_state_records_unreadable", "State records passed over", unreadable)
+}
+
+fn stored(broker: &Broker, families: &mut Families<'_>) -> Result<(), prometheus::Error> {
+    let all = broker.state.topics.all();
+    let topics = all.iter().filter(|topic| !is_derived(&topic.name) && topic.counters.put.total() > 0);
+    let rows: Vec<_> = topics
+        .map(|topic| {
+            let labels = [topic.name.as_str(), flag(topic.system)];
+            (labels, topic.counters.put.total(), topic.counters.put_bytes.total())
+        })
+        .collect();
+    let messages: Vec<_> = rows.iter().map(|(labels, messages, _)| (*labels, *messages)).collect();
+    let bytes: Vec<_> = rows.iter().map(|(labels, _, bytes)| (*labels, *bytes)).collect();
+    let labels = ["topic", "is_system"];
+    families.counters("rocketmq_messages_in_total", "Messages stored", labels, &messages)?;
+    families.counters("rocketmq_throughput_in_total", "Bytes stored", labels, &bytes)
+}
+
+fn given(broker: &Broker, families: &mut Families<'_>) -> Result<(), prometheus::Error> {
+    let all = broker.state.groups.all();
+    let rows: Vec<_> = all
+        .iter()
+        .flat_map(|group| group.counters.topics().into_iter().map(move |(topic, of)| (group, topic, of)))
+        .filter(|(_, _, of)| of.reads.got.total() > 0)
+        .collect();
+    let mut messages = Vec::new();
+    let mut bytes = Vec::new();
+    for (group, topic, of) in &rows {
+        let system = flag(groups::is_system(&group.name) || topics::is_system(topic));
+        let labels = [group.name.as_str(), topic.as_str(), system, flag(topic.is_retry())];
+        messages.push((labels, of.reads.got.total()));
+        bytes.push((labels, of.reads.got_bytes.total()));
+    }
+    let labels = ["consumer_group", "topic", "is_system", "is_retry"];
+    families.counters("rocketmq_messages_out_total", "Messages given to consumers", labels, &messages)?;
+    families.counters("rocketmq_throughput_out_total", "Bytes given to consumers", labels, &bytes)?;
+    let dead: Vec<_> = all
+        .iter()
+        .filter(|group| group.counters.dead_letters.total() > 0)
+        .map(|group| ([group.name.as_str(), flag(groups::is_system(&group.name))], group.counters.dead_letters.total()))
+        .collect();
+    let labels = ["consumer_group", "is_system"];
+    families.counters("rocketmq_send_to_dlq_messages_total", "Messages given up", labels, &dead)
+}
+
+fn connections(broker: &Broker, families: &mut Families<'_>) -> Result<(), prometheus::Error> {
+    let clients = broker.clients.read();
+    let mut producers = Vec::new();
+    for (_, members) in clients.producer_groups() {
+        for client in members.values() {
+            producers.push((client.language, client.version.to_string()));
+        }
+    }
+    let rows: Vec<_> =
+        producers.iter().map(|(language, version)| ([language.name(), version.as_str()], 1)).collect();
+    families.gauges("rocketmq_producer_connections", "Connected producers", ["language", "version"], &rows)?;
+    let mut consumers = Vec::new();
+    for (group, members) in clients.consumer_groups() {
+        for client in members.members.values() {
+            consumers.push((group.clone(), client.language, client.version.to_string(), members.style));
+        }
+    }
+    let rows: Vec<_> = consumers
+        .iter()
+        .map(|(group, language, version, style)| {
+            let system = flag(groups::is_system(group));
+            ([group.as_str(), language.name(), version.as_str(), style.consume_type.as_str(), system], 1)
+        })
+        .collect();
+    let labels = ["consumer_group", "language", "version", "consume_mode", "is_system"];
+    families.gauges("rocketmq_consumer_connections", "Connected consumers", labels, &rows)
+}
+
+fn lag(broker: &Broker, families: &mut Families<'_>) -> Result<(), prometheus::Error> {
+    let committed = broker.state.offsets.lock().current();
+    let mut rows = Vec::new();
+    for (key, queues) in &committed {
+        let Some((topic, group)) = key.split_once('@') else { continue };
+        let mut behind = 0_i64;
+        let mut inflight = 0_i64;
+        for (queue, offset) in queues {
+            let Some(id) = bolide_wire::ids::QueueId::from_wire(*queue) else { continue };
+            let Some(stored) = broker.store.queue(topic, id) else { continue };
+            behind = behind.saturating_add(stored.max().0.saturating_sub(*offset).max(0));
+            let pulled = broker.state.offsets.lock().pulled(group, topic, id);
+            inflight = inflight.saturating_add(pulled.map_or(0, |pulled| pulled.0.saturating_sub(*offset).max(0)));
+        }
+        let system = flag(groups::is_system(group) || topics::is_system(topic));
+        rows.push(([group, topic, flag(topic.starts_with(RETRY_PREFIX)), system], behind, inflight));
+    }
+    let lag: Vec<_> = rows.iter().map(|(labels, behind, _)| (*labels, *behind)).collect();
+    let inflight: Vec<_> = rows.iter().map(|(labels, _, inflight)| (*labels, *inflight)).collect();
+    let labels = ["consumer_group", "topic", "is_retry", "is_system"];
+    families.gauges("rocketmq_consumer_lag_messages", "Messages not yet consumed", labels, &lag)?;
+    families.gauges("rocketmq_consumer_inflight_messages", "Messages pulled, not yet committed", labels, &inflight)
+}

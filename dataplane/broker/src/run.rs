@@ -1,0 +1,336 @@
+//! Owns the start and the end of a broker process.
+//!
+//! Start: settings checked, ports probed, state read, log recovered, predefined topics made, tasks, ports. End: goodbye to
+//! the nameservers, no new requests, held pulls answered, tasks ended, offsets logged, state saved, store closed.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bolide_store::{
+    Clock, Disk, Flush, OpenError, RealDisk, RetentionConfig, Store, StoreConfig, StoreMetrics, SystemClock,
+};
+use bolide_telemetry::{AdminError, AdminServer, Readiness, register_build_info};
+use bolide_transport::{BindError, Limits, Server, ServerConfig, TransportMetrics};
+use bolide_wire::body::topic::TopicConfig;
+use bolide_wire::ids::{BrokerName, ClusterName, NameError, QueueId, TopicName};
+use parking_lot::{Mutex, RwLock};
+use prometheus::Registry;
+use thiserror::Error;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::arrivals::Arrivals;
+use crate::broker::{Broker, Live, Names, Versions};
+use crate::clients::Clients;
+use crate::config::{BrokerConfig, ConfigError, FlushDiskType};
+use crate::delay::{self, DelayLevels, LevelsError};
+use crate::handler::Requests;
+use crate::handler::pull::wake;
+use crate::handler::send::unique_id::UniqueIds;
+use crate::hold::HoldTable;
+use crate::housekeeping;
+use crate::locks::RebalanceLocks;
+use crate::metrics::{BrokerCollector, BrokerMetrics};
+use crate::registration::{Registration, Signal};
+use crate::state::State;
+use crate::state::record::STATE_TOPIC;
+use crate::state::snapshot::{Snapshot, SnapshotError};
+use crate::state::topics::{SCHEDULE_TOPIC, Topic};
+
+/// How often it is looked whether the store still works.
+const STORE_CHECK: Duration = Duration::from_millis(200);
+/// How long a shutdown waits for requests that are being worked on.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// The broker could not start, or had to stop.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// A setting cannot be used.
+    #[error("configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// A name in the settings cannot be used.
+    #[error("configuration: {0}")]
+    Name(#[from] NameError),
+    /// The delay levels cannot be used.
+    #[error("configuration: messageDelayLevel: {0}")]
+    Levels(#[from] LevelsError),
+    /// A port is taken.
+    #[error("cannot listen on {0}: is another broker running there? Change listenPort or end it")]
+    Port(SocketAddr, #[source] std::io::Error),
+    /// A listener cannot be made.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The admin listener cannot be made.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The saved state cannot be read or written.
+    #[error("state: {0}")]
+    Snapshot(#[from] SnapshotError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The predefined topics cannot be made.
+    #[error("the predefined topics cannot be made: {0}")]
+    Predefined(String),
+    /// A metric is registered twice.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// A write or fsync failed: what was acknowledged is on disk, and the next start recovers it.
+    #[error("the store failed and takes no more messages; restart the broker to recover from disk")]
+    Poisoned,
+    /// A thread ended unexpectedly.
+    #[error("a worker of the broker ended unexpectedly")]
+    Worker,
+}
+
+/// Runs a broker until `shutdown` is cancelled or the store fails. Metrics go to `registry`.
+///
+/// # Errors
+/// [`RunError`] when it cannot start or had to stop.
+pub async fn run(config: BrokerConfig, registry: Registry, shutdown: CancellationToken) -> Result<(), RunError> {
+    config.check()?;
+    for port in [Some(config.listen_port), config.fast_port()].into_iter().flatten() {
+        let address = SocketAddr::new(config.bind_address, port);
+        probe(address).map_err(|source| RunError::Port(address, source))?;
+    }
+    let ready: Arc<ArcSwap<Readiness>> = Arc::new(ArcSwap::from_pointee(Readiness::NotReady("recovering".into())));
+    let stop_admin = CancellationToken::new();
+    let admin = match config.admin_port {
+        Some(port) => {
+            let address = SocketAddr::new(config.admin_address, port);
+            let shown = ready.clone();
+            let check = Arc::new(move || shown.load().as_ref().clone());
+            Some(AdminServer::bind(address, registry.clone(), check, stop_admin.clone()).await?)
+        }
+        None => None,
+    };
+    let disk = Arc::new(RealDisk::new());
+    let clock = Arc::new(SystemClock::new());
+    let broker = start(config, disk, clock, &registry).await?;
+    let outcome = match Serving::begin(&broker, &registry) {
+        Ok(serving) => {
+            ready.store(Arc::new(Readiness::Ready));
+            tracing::info!(address = %broker.store_host, "broker is serving");
+            let outcome = serve(&broker, &shutdown).await;
+            ready.store(Arc::new(Readiness::NotReady("stopping".into())));
+            serving.end(&broker).await;
+            outcome
+        }
+        Err(error) => Err(error),
+    };
+    let stopped = stop(&broker).await;
+    stop_admin.cancel();
+    if let Some(admin) = admin {
+        admin.stopped().await;
+    }
+    outcome.and(stopped)
+}
+
+async fn serve(broker: &Broker, shutdown: &CancellationToken) -> Result<(), RunError> {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(STORE_CHECK) => {}
+        }
+        if broker.store.poisoned() {
+            tracing::error!("the store failed; the broker stops");
+            return Err(RunError::Poisoned);
+        }
+    }
+}
+
+fn probe(address: SocketAddr) -> std::io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    TcpListener::bind(address).map(drop)
+}
+
+/// The address that clients reach the broker at: as configured, or the one that packets to the nameserver would leave from.
+fn own_address(config: &BrokerConfig) -> IpAddr {
+    if let Some(address) = config.broker_ip1 {
+        return address;
+    }
+    if !config.bind_address.is_unspecified() {
+        return config.bind_address;
+    }
+    let first = config.namesrv_addr.split([';', ',']).next().unwrap_or_default().trim();
+    let found = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        socket.connect(first)?;
+        socket.local_addr()
+    });
+    found.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
+}
+
+fn store_config(config: &BrokerConfig) -> StoreConfig {
+    let ratio = f64::from(config.disk_max_used_space_ratio) / 100.0;
+    StoreConfig {
+        segment_bytes: config.mapped_file_size_commit_log,
+        flush: match config.flush_disk_type {
+            FlushDiskType::AsyncFlush => Flush::Async,
+            FlushDiskType::SyncFlush => Flush::Sync,
+        },
+        retention: RetentionConfig {
+            reserved: Duration::from_secs(config.file_reserved_time.saturating_mul(3_600)),
+            clean_forcibly_ratio: ratio.max(RetentionConfig::default().clean_forcibly_ratio),
+            ..RetentionConfig::default()
+        },
+        ..StoreConfig::new(&config.store_path_root_dir)
+    }
+}
+
+/// Recovers the state and the store, and makes what every broker has.
+async fn start(
+    config: BrokerConfig,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    registry: &Registry,
+) -> Result<Arc<Broker>, RunError> {
+    let levels = DelayLevels::parse(&config.message_delay_level)?;
+    let names =
+        Names { cluster: ClusterName::new(&config.broker_cluster_name)?, broker: BrokerName::new(&config.broker_name)? };
+    let store_host = SocketAddr::new(own_address(&config), config.listen_port);
+    let metrics = BrokerMetrics::register(registry)?;
+    let store_metrics = StoreMetrics::new();
+    store_metrics.register(registry)?;
+    let (store, state) = {
+        let (config, disk, clock) = (config.clone(), disk.clone(), clock.clone());
+        let levels = levels.clone();
+        let open = move || -> Result<(Store, Arc<State>), RunError> {
+            let snapshot = Snapshot::load(disk.as_ref(), &config.store_path_root_dir)?;
+            let state = Arc::new(State::new(snapshot, levels, Arc::new(Arrivals::default())));
+            let store = Store::open(store_config(&config), disk, clock, store_metrics, state.clone())?;
+            state.recovered();
+            Ok((store, state))
+        };
+        tokio::task::spawn_blocking(open).await.map_err(|_| RunError::Worker)??
+    };
+    let versions = Versions { topics: state.topics.version(), groups: state.groups.version() };
+    let level_count = levels.count();
+    let schedule_config = TopicConfig::new(SCHEDULE_TOPIC, i32::try_from(level_count).unwrap_or(i32::MAX));
+    let state_queue = store.queue_or_create(&TopicName::internal(STATE_TOPIC)?, QueueId(0));
+    let now = clock.now();
+    let salt = u32::try_from(now.0 & i64::from(u32::MAX)).unwrap_or(0);
+    let cold_reads = usize::try_from(config.cold_read_threads).unwrap_or(1);
+    let broker = Arc::new(Broker {
+        names,
+        store,
+        disk,
+        state,
+        clients: RwLock::new(Clients::new()),
+        locks: Mutex::new(RebalanceLocks::new()),
+        hold: Mutex::new(HoldTable::new()),
+        hold_changed: Notify::new(),
+        levels,
+        schedule: Topic::new(TopicName::internal(SCHEDULE_TOPIC)?, schedule_config, Arc::default()),
+        level_arrived: (0..level_count).map(|_| Notify::new()).collect(),
+        unique_ids: UniqueIds::new(store_host.ip(), std::process::id(), salt),
+        store_host,
+        metrics,
+        registration: Signal::new(),
+        cold_reads: Arc::new(Semaphore::new(cold_reads)),
+        started: now,
+        versions: Mutex::new(versions),
+        making: tokio::sync::Mutex::new(()),
+        state_queue,
+        tasks: TaskTracker::new(),
+        shutdown: CancellationToken::new(),
+        live: ArcSwap::from_pointee(Live::new(config)),
+        clock,
+    });
+    registry.register(Box::new(BrokerCollector::new(Arc::downgrade(&broker))?))?;
+    broker.make_predefined().await.map_err(|failure| RunError::Predefined(failure.to_string()))?;
+    drop_orphaned_queues(&broker).await;
+    Ok(broker)
+}
+
+/// Queues of topics that were deleted come back when recovery replays their records; here they go again.
+async fn drop_orphaned_queues(broker: &Arc<Broker>) {
+    let known = |topic: &TopicName| topic == STATE_TOPIC || broker.state.topics.find(topic).is_some();
+    let orphaned: Vec<TopicName> = broker.store.topics().into_iter().filter(|topic| !known(topic)).collect();
+    for topic in orphaned {
+        let (store, name) = (broker.store.clone(), topic.clone());
+        match tokio::task::spawn_blocking(move || store.delete_topic(&name)).await {
+            Ok(Ok(_)) => tracing::info!(%topic, "queues of a deleted topic removed"),
+            Ok(Err(error)) => tracing::warn!(%topic, %error, "queues of a deleted topic stay"),
+            Err(error) => tracing::warn!(%topic, %error, "queues of a deleted topic stay"),
+        }
+    }
+}
+
+/// The listeners and tasks of a running broker.
+struct Serving {
+    servers: Vec<Server>,
+    stop_servers: CancellationToken,
+}
+
+impl Serving {
+    fn begin(broker: &Arc<Broker>, registry: &Registry) -> Result<Serving, RunError> {
+        register_build_info(registry, "broker")?;
+        let config = broker.live().config.clone();
+        let stop_servers = CancellationToken::new();
+        let metrics = TransportMetrics::register(registry, "broker")?;
+        let server_config = ServerConfig {
+            limits: Limits {
+                max_frame_bytes: usize::try_from(config.frame_max_length).unwrap_or(usize::MAX),
+                ..Limits::default()
+            },
+            drain_timeout: DRAIN,
+            ..ServerConfig::default()
+        };
+        let bind = |port: u16, pulls: bool| {
+            let address = SocketAddr::new(config.bind_address, port);
+            let handler = Arc::new(Requests { broker: broker.clone(), pulls });
+            Server::bind(address, server_config.clone(), handler, metrics.clone(), stop_servers.clone())
+        };
+        let mut servers = vec![bind(config.listen_port, true)?];
+        if let Some(port) = config.fast_port() {
+            servers.push(bind(port, false)?);
+        }
+        let tasks = &broker.tasks;
+        tasks.spawn(wake::serve_arrivals(broker.clone()));
+        tasks.spawn(wake::serve_deadlines(broker.clone()));
+        for level in 1..=broker.levels.count() {
+            tasks.spawn(delay::serve_level(broker.clone(), level));
+        }
+        tasks.spawn(housekeeping::scan_clients(broker.clone()));
+        tasks.spawn(housekeeping::sample_counters(broker.clone()));
+        tasks.spawn(housekeeping::log_offsets(broker.clone()));
+        tasks.spawn(housekeeping::save_snapshots(broker.clone()));
+        tasks.spawn(Registration::new(broker.clone()).serve());
+        Ok(Serving { servers, stop_servers })
+    }
+
+    /// Says goodbye, then answers what was asked, then ends.
+    async fn end(self, broker: &Arc<Broker>) {
+        broker.shutdown.cancel();
+        broker.tasks.close();
+        broker.tasks.wait().await;
+        self.stop_servers.cancel();
+        wake::answer_all(broker);
+        for server in self.servers {
+            server.stopped().await;
+        }
+    }
+}
+
+/// Makes everything durable and closes the store.
+async fn stop(broker: &Arc<Broker>) -> Result<(), RunError> {
+    let broker = broker.clone();
+    let closing = move || -> Result<(), RunError> {
+        if broker.store.poisoned() {
+            broker.store.close();
+            return Ok(());
+        }
+        if let Err(error) = broker.log_dirty_offsets() {
+            tracing::warn!(%error, "the newest offsets are not logged");
+        }
+        broker.save_snapshot()?;
+        broker.store.close();
+        Ok(())
+    };
+    tokio::task::spawn_blocking(closing).await.map_err(|_| RunError::Worker)?
+}

@@ -1,0 +1,302 @@
+//! Owns the consumer offsets of every group: a projection of the log plus the commits that are on their way into it.
+//!
+//! Per (group, topic, queue) two values are kept: `logged`, what the applied log says, and `current`, what consumers are
+//! told. A commit changes `current` at once and marks the queue dirty; a batch of dirty queues becomes one log record,
+//! and applying that record moves `logged`. A snapshot holds `logged` only, so it is never ahead of the log.
+//! The pull position and a pending server-side reset live beside them in memory; neither survives a restart.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bolide_wire::ids::{GroupName, QueueId, QueueOffset, TopicName};
+
+use super::record::OffsetTable;
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Slot {
+    logged: Option<QueueOffset>,
+    current: Option<QueueOffset>,
+    pulled: Option<QueueOffset>,
+    reset: Option<QueueOffset>,
+    dirty: bool,
+}
+
+type Queues = BTreeMap<QueueId, Slot>;
+
+/// All consumer offsets of the broker.
+#[derive(Debug, Default)]
+pub(crate) struct Offsets {
+    groups: HashMap<GroupName, HashMap<TopicName, Queues>>,
+    dirty: Vec<(GroupName, TopicName, QueueId)>,
+    commits: u64,
+}
+
+/// Whether applied records also say what consumers are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Follow {
+    /// Records come from elsewhere (recovery, a master): they are the truth.
+    Log,
+    /// Records are this broker's own commits, which memory already knows or has overtaken.
+    Own,
+}
+
+impl Offsets {
+    fn slot(&self, group: &str, topic: &str, queue: QueueId) -> Option<&Slot> {
+        self.groups.get(group)?.get(topic)?.get(&queue)
+    }
+
+    fn slot_mut(&mut self, group: &GroupName, topic: &TopicName, queue: QueueId) -> &mut Slot {
+        if !self.groups.contains_key(&**group) {
+            self.groups.insert(group.clone(), HashMap::new());
+        }
+        let topics = self.groups.entry(group.clone()).or_default();
+        topics.entry(topic.clone()).or_default().entry(queue).or_default()
+    }
+
+    /// Committed offset of a queue.
+    pub(crate) fn committed(&self, group: &str, topic: &str, queue: QueueId) -> Option<QueueOffset> {
+        self.slot(group, topic, queue)?.current
+    }
+
+    /// Where the group last pulled up to.
+    pub(crate) fn pulled(&self, group: &str, topic: &str, queue: QueueId) -> Option<QueueOffset> {
+        self.slot(group, topic, queue)?.pulled
+    }
+
+    /// Commits an offset; it may go backwards. Ignored while a reset of the queue waits for its pull.
+    pub(crate) fn commit(&mut self, group: &GroupName, topic: &TopicName, queue: QueueId, offset: QueueOffset) {
+        let slot = self.slot_mut(group, topic, queue);
+        if slot.reset.is_some() || slot.current == Some(offset) {
+            return;
+        }
+        slot.current = Some(offset);
+        if !std::mem::replace(&mut slot.dirty, true) {
+            self.dirty.push((group.clone(), topic.clone(), queue));
+        }
+        self.commits = self.commits.wrapping_add(1);
+    }
+
+    /// Remembers where a pull ended.
+    pub(crate) fn note_pull(&mut self, group: &GroupName, topic: &TopicName, queue: QueueId, next: QueueOffset) {
+        if let Some(slot) =
+            self.groups.get_mut(&**group).and_then(|topics| topics.get_mut(&**topic)).and_then(|q| q.get_mut(&queue))
+        {
+            slot.pulled = Some(next);
+            return;
+        }
+        self.slot_mut(group, topic, queue).pulled = Some(next);
+    }
+
+    /// Commits `offset` and makes the next pull of the queue start there.
+    pub(crate) fn reset(&mut self, group: &GroupName, topic: &TopicName, queue: QueueId, offset: QueueOffset) {
+        self.slot_mut(group, topic, queue).reset = None;
+        self.commit(group, topic, queue, offset);
+        self.slot_mut(group, topic, queue).reset = Some(offset);
+    }
+
+    /// Takes a pending reset of the queue.
+    pub(crate) fn take_reset(&mut self, group: &str, topic: &str, queue: QueueId) -> Option<QueueOffset> {
+        self.groups.get_mut(group)?.get_mut(topic)?.get_mut(&queue)?.reset.take()
+    }
+
+    /// Topics that the group has committed offsets for.
+    pub(crate) fn topics_of(&self, group: &str) -> Vec<TopicName> {
+        let Some(topics) = self.groups.get(group) else { return Vec::new() };
+        topics.iter().filter(|(_, queues)| queues.values().any(|slot| slot.current.is_some())).map(|(t, _)| t.clone()).collect()
+    }
+
+    /// Groups that have committed offsets for the topic.
+    pub(crate) fn groups_of(&self, topic: &str) -> Vec<GroupName> {
+        let committed = |queues: &Queues| queues.values().any(|slot| slot.current.is_some());
+        self.groups.iter().filter(|(_, t)| t.get(topic).is_some_and(committed)).map(|(group, _)| group.clone()).collect()
+    }
+
+    /// Committed offsets of a group in a topic, by queue.
+    pub(crate) fn queues_of(&self, group: &str, topic: &str) -> BTreeMap<QueueId, QueueOffset> {
+        let queues = self.groups.get(group).and_then(|topics| topics.get(topic));
+        queues.into_iter().flatten().filter_map(|(queue, slot)| Some((*queue, slot.current?))).collect()
+    }
+
+    /// Number of commits so far; changes whenever something was committed.
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits
+    }
+
+    /// Up to `max` dirty queues with their offsets, which are dirty no longer. Give them back with `again` when the log refuses.
+    pub(crate) fn take_dirty(&mut self, max: usize) -> OffsetTable {
+        let mut table = OffsetTable::new();
+        let rest = self.dirty.split_off(self.dirty.len().min(max));
+        for (group, topic, queue) in std::mem::replace(&mut self.dirty, rest) {
+            let slot = self.groups.get_mut(&*group).and_then(|t| t.get_mut(&*topic)).and_then(|q| q.get_mut(&queue));
+            let Some(slot) = slot else { continue };
+            slot.dirty = false;
+            if let Some(offset) = slot.current {
+                table.entry(key(&topic, &group)).or_default().insert(queue.to_wire(), offset.0);
+            }
+        }
+        table
+    }
+
+    /// Marks the queues of `table` dirty again.
+    pub(crate) fn again(&mut self, table: &OffsetTable) {
+        for (topic, group, queue, _) in entries(table) {
+            let slot = self.slot_mut(&group, &topic, queue);
+            if slot.current.is_some() && !std::mem::replace(&mut slot.dirty, true) {
+                self.dirty.push((group, topic, queue));
+            }
+        }
+    }
+
+    /// Applies a record or a snapshot.
+    pub(crate) fn apply(&mut self, table: &OffsetTable, follow: Follow) {
+        for (topic, group, queue, offset) in entries(table) {
+            let slot = self.slot_mut(&group, &topic, queue);
+            slot.logged = Some(offset);
+            if follow == Follow::Log || slot.current.is_none() {
+                slot.current = Some(offset);
+            }
+        }
+    }
+
+    /// Forgets a group or a topic, or one topic of one group.
+    pub(crate) fn remove(&mut self, group: Option<&str>, topic: Option<&str>) {
+        match (group, topic) {
+            (Some(group), None) => {
+                self.groups.remove(group);
+            }
+            (Some(group), Some(topic)) => {
+                if let Some(topics) = self.groups.get_mut(group) {
+                    topics.remove(topic);
+                }
+            }
+            (None, Some(topic)) => {
+                for topics in self.groups.values_mut() {
+                    topics.remove(topic);
+                }
+            }
+            (None, None) => {}
+        }
+        self.groups.retain(|_, topics| !topics.is_empty());
+    }
+
+    /// What the applied log says, for a snapshot.
+    pub(crate) fn logged(&self) -> OffsetTable {
+        self.table(|slot| slot.logged)
+    }
+
+    /// What consumers are told, for the administrator.
+    pub(crate) fn current(&self) -> OffsetTable {
+        self.table(|slot| slot.current)
+    }
+
+    fn table(&self, value: impl Fn(&Slot) -> Option<QueueOffset>) -> OffsetTable {
+        let mut table = OffsetTable::new();
+        for (group, topics) in &self.groups {
+            for (topic, queues) in topics {
+                let found: BTreeMap<i32, i64> =
+                    queues.iter().filter_map(|(queue, slot)| Some((queue.to_wire(), value(slot)?.0))).collect();
+                if !found.is_empty() {
+                    table.insert(key(topic, group), found);
+                }
+            }
+        }
+        table
+    }
+}
+
+fn key(topic: &str, group: &str) -> String {
+    format!("{topic}@{group}")
+}
+
+fn entries(table: &OffsetTable) -> impl Iterator<Item = (TopicName, GroupName, QueueId, QueueOffset)> + '_ {
+    table.iter().flat_map(|(key, queues)| {
+        let names = key.split_once('@').and_then(|(topic, group)| {
+            Some((TopicName::internal(topic).ok()?, GroupName::internal(group).ok()?))
+        });
+        names.into_iter().flat_map(move |(topic, group)| {
+            queues.iter().filter_map(move |(queue, offset)| {
+                Some((topic.clone(), group.clone(), QueueId::from_wire(*queue)?, QueueOffset(*offset)))
+            })
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> (GroupName, TopicName) {
+        (GroupName::internal("g").unwrap(), TopicName::internal("t").unwrap())
+    }
+
+    #[test]
+    fn a_commit_is_told_at_once_and_logged_when_applied() {
+        let (g, t) = names();
+        let mut offsets = Offsets::default();
+        offsets.commit(&g, &t, QueueId(1), QueueOffset(7));
+        offsets.commit(&g, &t, QueueId(1), QueueOffset(9));
+        assert_eq!(offsets.committed("g", "t", QueueId(1)), Some(QueueOffset(9)));
+        assert!(offsets.logged().is_empty());
+        let batch = offsets.take_dirty(100);
+        assert_eq!(batch["t@g"][&1], 9);
+        offsets.commit(&g, &t, QueueId(1), QueueOffset(12));
+        offsets.apply(&batch, Follow::Own);
+        assert_eq!(offsets.committed("g", "t", QueueId(1)), Some(QueueOffset(12)));
+        assert_eq!(offsets.logged()["t@g"][&1], 9);
+        assert_eq!(offsets.take_dirty(100)["t@g"][&1], 12);
+        assert!(offsets.take_dirty(100).is_empty());
+    }
+
+    #[test]
+    fn recovery_follows_the_log_even_backwards() {
+        let mut offsets = Offsets::default();
+        for value in [5, 9, 3] {
+            offsets.apply(&BTreeMap::from([("t@g".into(), BTreeMap::from([(0, value)]))]), Follow::Log);
+        }
+        assert_eq!(offsets.committed("g", "t", QueueId(0)), Some(QueueOffset(3)));
+        assert!(offsets.take_dirty(10).is_empty());
+    }
+
+    #[test]
+    fn a_refused_batch_is_taken_again_with_the_newest_value() {
+        let (g, t) = names();
+        let mut offsets = Offsets::default();
+        for queue in 0..5 {
+            offsets.commit(&g, &t, QueueId(queue), QueueOffset(1));
+        }
+        let first = offsets.take_dirty(2);
+        assert_eq!(first.values().map(BTreeMap::len).sum::<usize>(), 2);
+        offsets.commit(&g, &t, QueueId(0), QueueOffset(2));
+        offsets.again(&first);
+        let all = offsets.take_dirty(100);
+        assert_eq!(all["t@g"].len(), 5);
+        assert_eq!(all["t@g"][&0], 2);
+    }
+
+    #[test]
+    fn a_reset_holds_off_commits_until_it_is_taken() {
+        let (g, t) = names();
+        let mut offsets = Offsets::default();
+        offsets.commit(&g, &t, QueueId(0), QueueOffset(50));
+        offsets.reset(&g, &t, QueueId(0), QueueOffset(10));
+        offsets.commit(&g, &t, QueueId(0), QueueOffset(60));
+        assert_eq!(offsets.committed("g", "t", QueueId(0)), Some(QueueOffset(10)));
+        assert_eq!(offsets.take_reset("g", "t", QueueId(0)), Some(QueueOffset(10)));
+        assert_eq!(offsets.take_reset("g", "t", QueueId(0)), None);
+        offsets.commit(&g, &t, QueueId(0), QueueOffset(11));
+        assert_eq!(offsets.committed("g", "t", QueueId(0)), Some(QueueOffset(11)));
+    }
+
+    #[test]
+    fn removal_by_group_and_by_topic() {
+        let (g, t) = names();
+        let mut offsets = Offsets::default();
+        offsets.commit(&g, &t, QueueId(0), QueueOffset(1));
+        offsets.commit(&GroupName::internal("h").unwrap(), &t, QueueId(0), QueueOffset(1));
+        assert_eq!(offsets.groups_of("t").len(), 2);
+        offsets.remove(Some("g"), None);
+        assert_eq!(offsets.groups_of("t"), vec![GroupName::internal("h").unwrap()]);
+        offsets.remove(None, Some("t"));
+        assert!(offsets.topics_of("h").is_empty());
+        assert!(offsets.take_dirty(10).is_empty());
+    }
+}

@@ -1,0 +1,84 @@
+//! Owns the form of state changes in the log: one JSON object per record in the system topic, its kind also as the tag.
+//!
+//! Every record states absolute values, never differences, so that applying one twice, or one that a snapshot already
+//! holds, changes nothing.
+
+use std::collections::BTreeMap;
+
+use bolide_wire::body::group::SubscriptionGroupConfig;
+use bolide_wire::body::topic::{DataVersion, TopicConfig};
+use bolide_wire::ids::{GroupName, TopicName};
+use serde::{Deserialize, Serialize};
+
+/// Topic of the records, queue 0. No client sees it.
+pub(crate) const STATE_TOPIC: &str = "rmq_sys_bolide_state";
+
+/// `topic@group` to queue to offset: the form of `consumerOffset.json`.
+pub(crate) type OffsetTable = BTreeMap<String, BTreeMap<i32, i64>>;
+
+/// One change of state.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(crate) enum StateRecord {
+    /// Topics made, changed and deleted.
+    Topics {
+        /// Version of the table afterwards.
+        data_version: DataVersion,
+        /// Made or changed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        put: Vec<TopicConfig>,
+        /// Deleted, with all offsets in them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        remove: Vec<TopicName>,
+    },
+    /// Groups made, changed and deleted.
+    Groups {
+        /// Version of the table afterwards.
+        data_version: DataVersion,
+        /// Made or changed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        put: Vec<SubscriptionGroupConfig>,
+        /// Deleted.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        remove: Vec<GroupName>,
+        /// Whether the offsets of the deleted groups go too.
+        #[serde(default)]
+        clean_offsets: bool,
+    },
+    /// Committed offsets.
+    Offsets {
+        /// By topic and group.
+        offsets: OffsetTable,
+    },
+}
+
+impl StateRecord {
+    /// The kind, for the record's tag.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            StateRecord::Topics { .. } => "topics",
+            StateRecord::Groups { .. } => "groups",
+            StateRecord::Offsets { .. } => "offsets",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_read_back_and_name_their_kind() {
+        let record = StateRecord::Offsets { offsets: BTreeMap::from([("t@g".into(), BTreeMap::from([(3, 9)]))]) };
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(text, r#"{"kind":"offsets","offsets":{"t@g":{"3":9}}}"#);
+        let StateRecord::Offsets { offsets } = serde_json::from_str(&text).unwrap() else { panic!("another kind") };
+        assert_eq!(offsets["t@g"][&3], 9);
+        assert_eq!(record.kind(), "offsets");
+    }
+
+    #[test]
+    fn an_unknown_kind_is_an_error_to_the_reader() {
+        assert!(serde_json::from_str::<StateRecord>(r#"{"kind":"later","x":1}"#).is_err());
+    }
+}

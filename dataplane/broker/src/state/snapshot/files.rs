@@ -1,0 +1,73 @@
+//! Owns the four JSON files of a snapshot, in Apache RocketMQ's form.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bolide_wire::body::group::SubscriptionGroupTable;
+use bolide_wire::body::offset::{ConsumerOffsetTable, DelayOffsetTable};
+use bolide_wire::body::topic::{DataVersion, TopicConfigTable};
+use bolide_wire::json::{self, IntegerKeys};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Snapshot, SnapshotError};
+
+const TOPICS: &str = "topics.json";
+const GROUPS: &str = "subscriptionGroup.json";
+const OFFSETS: &str = "consumerOffset.json";
+const DELAYS: &str = "delayOffset.json";
+
+/// Names of the files.
+pub(super) const NAMES: &[&str] = &[TOPICS, GROUPS, OFFSETS, DELAYS];
+
+/// The files of a snapshot.
+pub(super) fn encode(folder: &Path, snapshot: &Snapshot) -> Result<Vec<(&'static str, Vec<u8>)>, SnapshotError> {
+    let topics = TopicConfigTable {
+        data_version: Some(snapshot.topics_version),
+        topic_config_table: snapshot.topics.iter().map(|topic| (topic.topic_name.clone(), topic.clone())).collect(),
+        ..TopicConfigTable::default()
+    };
+    let groups = SubscriptionGroupTable {
+        data_version: Some(snapshot.groups_version),
+        forbidden_table: snapshot.forbidden.clone(),
+        subscription_group_table: snapshot.groups.iter().map(|g| (g.group_name.clone(), g.clone())).collect(),
+    };
+    let offsets =
+        ConsumerOffsetTable { data_version: Some(DataVersion::default()), offset_table: snapshot.offsets.clone() };
+    let delays = snapshot.delays.iter().filter_map(|(level, next)| Some((i32::try_from(*level).ok()?, *next))).collect();
+    let delays = DelayOffsetTable { data_version: Some(DataVersion::default()), offset_table: delays };
+    Ok(vec![
+        (TOPICS, write(folder, TOPICS, &topics)?),
+        (GROUPS, write(folder, GROUPS, &groups)?),
+        (OFFSETS, write(folder, OFFSETS, &offsets)?),
+        (DELAYS, write(folder, DELAYS, &delays)?),
+    ])
+}
+
+/// The snapshot in the files found; an absent file counts as empty.
+pub(super) fn decode(folder: &Path, bytes: &BTreeMap<String, Vec<u8>>) -> Result<Snapshot, SnapshotError> {
+    let topics: TopicConfigTable = parse(folder, TOPICS, bytes)?;
+    let groups: SubscriptionGroupTable = parse(folder, GROUPS, bytes)?;
+    let offsets: ConsumerOffsetTable = parse(folder, OFFSETS, bytes)?;
+    let delays: DelayOffsetTable = parse(folder, DELAYS, bytes)?;
+    Ok(Snapshot {
+        topics_version: topics.data_version.unwrap_or_default(),
+        topics: topics.topic_config_table.into_values().collect(),
+        groups_version: groups.data_version.unwrap_or_default(),
+        groups: groups.subscription_group_table.into_values().collect(),
+        forbidden: groups.forbidden_table,
+        offsets: offsets.offset_table,
+        delays: delays.offset_table.into_iter().filter_map(|(level, at)| Some((u32::try_from(level).ok()?, at))).collect(),
+        ..Snapshot::default()
+    })
+}
+
+fn write<T: Serialize>(folder: &Path, name: &str, value: &T) -> Result<Vec<u8>, SnapshotError> {
+    json::to_vec(value, IntegerKeys::Unquoted)
+        .map_err(|source| SnapshotError::Form { path: folder.join(name), source: source.into() })
+}
+
+fn parse<T: DeserializeOwned>(folder: &Path, name: &str, bytes: &BTreeMap<String, Vec<u8>>) -> Result<T, SnapshotError> {
+    let bytes = bytes.get(name).map(Vec::as_slice).unwrap_or_default();
+    json::from_slice(bytes).map_err(|source| SnapshotError::Form { path: folder.join(name), source })
+}
