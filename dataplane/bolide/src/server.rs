@@ -1,5 +1,6 @@
 //! `bolide nameserver` and `bolide broker`: one process by hand, or as a child of `bolide up`.
 
+use std::fmt::Display;
 use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bolide_broker::BrokerConfig;
 use bolide_nameserver::NameserverConfig;
-use serde::Serialize;
+use prometheus::Registry;
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -33,18 +34,23 @@ pub(crate) struct ServerArgs {
 
 /// Runs a nameserver until SIGTERM or Ctrl-C.
 pub(crate) fn nameserver(args: &ServerArgs) -> anyhow::Result<()> {
-    let config: NameserverConfig = load(args)?;
+    let config = load(args, NameserverConfig::check)?;
     serve(args, async |shutdown| Ok(bolide_nameserver::run(config, shutdown).await?))
 }
 
 /// Runs a broker until SIGTERM or Ctrl-C.
 pub(crate) fn broker(args: &ServerArgs) -> anyhow::Result<()> {
-    let config: BrokerConfig = load(args)?;
-    serve(args, async |shutdown| Ok(bolide_broker::run(config, shutdown).await?))
+    let config = load(args, BrokerConfig::check)?;
+    serve(args, async |shutdown| Ok(bolide_broker::run(config, Registry::new(), shutdown).await?))
 }
 
-fn load<T: DeserializeOwned + Serialize>(args: &ServerArgs) -> anyhow::Result<T> {
-    yaml::from_file(&args.config).map_err(|error| usage(error.to_string()))
+fn load<T: DeserializeOwned, E: Display>(
+    args: &ServerArgs,
+    check: impl Fn(&T) -> Result<(), E>,
+) -> anyhow::Result<T> {
+    let config: T = yaml::from_file(&args.config).map_err(|error| usage(error.to_string()))?;
+    check(&config).map_err(|error| usage(format!("{}: {error}", args.config.display())))?;
+    Ok(config)
 }
 
 fn serve(

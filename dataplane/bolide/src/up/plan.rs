@@ -44,6 +44,8 @@ pub(crate) enum PlanError {
     Ports(#[from] PortError),
     #[error("BrokerSet {set}: spec.brokerConfig: {}", reason(source))]
     Setting { set: String, source: YamlError },
+    #[error("BrokerSet {set}: spec.brokerConfig: {reason}")]
+    Value { set: String, reason: String },
     #[error("cannot write a configuration: {0}")]
     Yaml(#[from] bolide_api::yaml::WriteError),
     #[error("cannot write {path}: {source}")]
@@ -125,7 +127,8 @@ fn nameserver(folder: &Folder, name: String, port: u16, admin: u16) -> Result<Pl
     let table = folder.store(&name).join("kvConfig.json");
     settings.insert("kvConfigPath".into(), table.to_string_lossy().as_ref().into());
     let config = yaml::to_text(&settings)?;
-    check::<NameserverConfig>("", &config)?;
+    let read: NameserverConfig = read("", &config)?;
+    read.check().map_err(|error| PlanError::Value { set: String::new(), reason: error.to_string() })?;
     Ok(Planned {
         spec: spec(folder, name, "nameserver"),
         broker_name: None,
@@ -157,16 +160,19 @@ fn broker(
     put("adminAddress", "127.0.0.1".into());
     put("adminPort", i64::from(admin).into());
     let config = yaml::to_text(&settings)?;
-    check::<BrokerConfig>(set.cluster_name(), &config)?;
+    let read: BrokerConfig = read(set.cluster_name(), &config)?;
+    read.check().map_err(|error| PlanError::Value {
+        set: set.cluster_name().to_owned(),
+        reason: error.to_string(),
+    })?;
     let mut ports = ports::of_broker(port).to_vec();
     ports.push(admin);
     Ok(Planned { spec: spec(folder, name, "broker"), broker_name: Some(broker_name), config, ports })
 }
 
 /// Reads a configuration as the process will, so that a wrong setting is refused before anything starts.
-fn check<T: serde::de::DeserializeOwned>(set: &str, config: &str) -> Result<(), PlanError> {
-    yaml::from_text::<T>(Path::new("brokerConfig"), config)
-        .map(|_| ())
+fn read<T: serde::de::DeserializeOwned>(set: &str, config: &str) -> Result<T, PlanError> {
+    yaml::from_text(Path::new("brokerConfig"), config)
         .map_err(|source| PlanError::Setting { set: set.to_owned(), source })
 }
 
