@@ -1,0 +1,257 @@
+//! The comparison: null server, Bolide and Apache RocketMQ under the same loads on this machine, in one run.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use crate::load::{self, Outcome, Spec, Work};
+use crate::report::{Measure, Report};
+use crate::systems::{Cluster, Flush, QUEUES, System, TOPIC};
+use crate::{goals, probe, process};
+
+/// Messages of one pull, the most a broker gives by default.
+const PULL_BATCH: u32 = 32;
+/// How long a broker is left alone before its idle memory is read.
+const SETTLE: Duration = Duration::from_secs(3);
+/// The log that restarts are measured with, and how much is added before the kill.
+const RESTART_LOG_BYTES: u64 = 2_791_728_742;
+const RESTART_MORE_BYTES: u64 = 100 * 1024 * 1024;
+/// A stored record of a message with 1,024 bytes and the load's properties.
+const RECORD_BYTES: u64 = 1_024 + 230;
+
+pub(crate) const NULL: &str = "null server";
+pub(crate) const PULL: &str = "pull of 8 queues, batches of 32, page cache";
+pub(crate) const IDLE: &str = "anonymous memory (RssAnon) idle";
+pub(crate) const LOADED: &str = "anonymous memory (RssAnon) after the async runs";
+pub(crate) const RESTART_CLEAN: &str = "restart to serving, 2.6 GiB of log, clean";
+pub(crate) const RESTART_KILLED: &str = "restart to serving, 2.6 GiB of log, after kill -9";
+
+/// A send load: flush of the broker, connections, in flight, body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Send {
+    pub(crate) flush: Flush,
+    pub(crate) connections: usize,
+    pub(crate) inflight: usize,
+    pub(crate) body_bytes: usize,
+}
+
+/// The send loads, in order.
+pub(crate) const SENDS: [Send; 6] = [
+    Send { flush: Flush::Async, connections: 1, inflight: 1, body_bytes: 1_024 },
+    Send { flush: Flush::Async, connections: 4, inflight: 16, body_bytes: 1_024 },
+    Send { flush: Flush::Async, connections: 8, inflight: 64, body_bytes: 1_024 },
+    Send { flush: Flush::Async, connections: 8, inflight: 64, body_bytes: 128 },
+    Send { flush: Flush::Sync, connections: 1, inflight: 1, body_bytes: 1_024 },
+    Send { flush: Flush::Sync, connections: 8, inflight: 64, body_bytes: 1_024 },
+];
+
+impl Send {
+    pub(crate) fn title(&self) -> String {
+        let flush = match self.flush {
+            Flush::Async => "async",
+            Flush::Sync => "sync",
+        };
+        format!("send, {flush} flush, {} x {}, {} B", self.connections, self.inflight, self.body_bytes)
+    }
+
+    fn spec(&self, addr: SocketAddr, plan: &Plan) -> Spec {
+        Spec {
+            addr,
+            connections: self.connections,
+            inflight: self.inflight,
+            work: Work::Send { topic: TOPIC.to_owned(), queues: QUEUES, body_bytes: self.body_bytes },
+            warm_up: plan.warm_up,
+            duration: plan.duration,
+            max_requests: None,
+        }
+    }
+}
+
+/// What to run, and where.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) systems: Vec<System>,
+    pub(crate) folder: PathBuf,
+    pub(crate) port_base: u16,
+    pub(crate) warm_up: Duration,
+    pub(crate) duration: Duration,
+    pub(crate) restarts: bool,
+}
+
+/// Runs the plan.
+pub(crate) fn run(plan: &Plan) -> anyhow::Result<Report> {
+    let mut report = Report { machine: machine(), ..Report::default() };
+    null_server(plan, &mut report)?;
+    for system in &plan.systems {
+        async_loads(plan, system, &mut report)?;
+        sync_loads(plan, system, &mut report)?;
+        if plan.restarts {
+            restarts(plan, system, &mut report)?;
+        }
+    }
+    report.goals = goals::check(&report);
+    Ok(report)
+}
+
+fn null_server(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
+    let addr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), plan.port_base + 40);
+    let server = Command::new(std::env::current_exe()?)
+        .args(["null", "--addr", &addr.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("cannot start the null server")?;
+    let server = Ended(server);
+    probe::until_serving(addr, TOPIC, QUEUES, Instant::now(), Duration::from_secs(10))?;
+    for send in SENDS.iter().filter(|send| send.flush == Flush::Async) {
+        measure(report, NULL, &send.title(), &send.spec(addr, plan), server.0.id())?;
+    }
+    Ok(())
+}
+
+/// A child that ends with this value.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.kill().and_then(|()| self.0.wait()) {
+            eprintln!("process {} could not be ended: {error}", self.0.id());
+        }
+    }
+}
+
+fn async_loads(plan: &Plan, system: &System, report: &mut Report) -> anyhow::Result<()> {
+    let cluster = fresh(plan, system, "async", Flush::Async)?;
+    std::thread::sleep(SETTLE);
+    memory(report, IDLE, system, &cluster)?;
+    warm(plan, &cluster)?;
+    for send in SENDS.iter().filter(|send| send.flush == Flush::Async) {
+        measure(
+            report,
+            system.name(),
+            &send.title(),
+            &send.spec(cluster.broker_addr(), plan),
+            cluster.broker_pid()?,
+        )?;
+    }
+    let pull = Spec {
+        addr: cluster.broker_addr(),
+        connections: usize::try_from(QUEUES)?,
+        inflight: 1,
+        work: Work::Pull { topic: TOPIC.to_owned(), queues: QUEUES, batch: PULL_BATCH },
+        warm_up: plan.warm_up,
+        duration: plan.duration,
+        max_requests: None,
+    };
+    measure(report, system.name(), PULL, &pull, cluster.broker_pid()?)?;
+    memory(report, LOADED, system, &cluster)?;
+    cluster.remove()
+}
+
+fn sync_loads(plan: &Plan, system: &System, report: &mut Report) -> anyhow::Result<()> {
+    let cluster = fresh(plan, system, "sync", Flush::Sync)?;
+    warm(plan, &cluster)?;
+    for send in SENDS.iter().filter(|send| send.flush == Flush::Sync) {
+        measure(
+            report,
+            system.name(),
+            &send.title(),
+            &send.spec(cluster.broker_addr(), plan),
+            cluster.broker_pid()?,
+        )?;
+    }
+    cluster.remove()
+}
+
+fn restarts(plan: &Plan, system: &System, report: &mut Report) -> anyhow::Result<()> {
+    let mut cluster = fresh(plan, system, "restart", Flush::Async)?;
+    fill(plan, &cluster, RESTART_LOG_BYTES)?;
+    eprintln!("{}: {RESTART_CLEAN}", system.name());
+    cluster.stop()?;
+    let took = cluster.start_again()?;
+    report.add_figure(RESTART_CLEAN, "s", system.name(), took.as_secs_f64());
+    fill(plan, &cluster, RESTART_MORE_BYTES)?;
+    eprintln!("{}: {RESTART_KILLED}", system.name());
+    cluster.kill()?;
+    let took = cluster.start_again()?;
+    report.add_figure(RESTART_KILLED, "s", system.name(), took.as_secs_f64());
+    cluster.remove()
+}
+
+fn fresh<'a>(plan: &Plan, system: &'a System, name: &str, flush: Flush) -> anyhow::Result<Cluster<'a>> {
+    let prefix = match system {
+        System::Bolide { .. } => "bolide",
+        System::Apache { .. } => "apache",
+    };
+    let folder = plan.folder.join(format!("{prefix}-{name}"));
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    settle_disk();
+    eprintln!("{}: starting in {}", system.name(), folder.display());
+    Cluster::start(system, &folder, plan.port_base, flush)
+}
+
+/// Brings a just started broker to its usual speed, which for Java means compiled.
+fn warm(plan: &Plan, cluster: &Cluster<'_>) -> anyhow::Result<()> {
+    let send = Send { flush: Flush::Async, connections: 4, inflight: 16, body_bytes: 1_024 };
+    load::run(&Spec { duration: plan.warm_up * 2, ..send.spec(cluster.broker_addr(), plan) })?;
+    Ok(())
+}
+
+/// Stores this many bytes of log.
+fn fill(plan: &Plan, cluster: &Cluster<'_>, bytes: u64) -> anyhow::Result<()> {
+    let send = Send { flush: Flush::Async, connections: 8, inflight: 64, body_bytes: 1_024 };
+    let spec = Spec {
+        warm_up: Duration::ZERO,
+        duration: Duration::from_secs(600),
+        max_requests: Some(bytes / RECORD_BYTES),
+        ..send.spec(cluster.broker_addr(), plan)
+    };
+    let outcome = load::run(&spec)?;
+    anyhow::ensure!(
+        outcome.succeeded * RECORD_BYTES * 10 > bytes * 9,
+        "only {} messages were stored",
+        outcome.succeeded
+    );
+    Ok(())
+}
+
+fn measure(report: &mut Report, server: &str, work: &str, spec: &Spec, pid: u32) -> anyhow::Result<()> {
+    settle_disk();
+    eprintln!("{server}: {work}");
+    let cpu_before = process::cpu_time(pid)?;
+    let started = Instant::now();
+    let outcome: Outcome = load::run(spec).with_context(|| format!("{server}: {work}"))?;
+    let cores =
+        (process::cpu_time(pid)?.saturating_sub(cpu_before)).as_secs_f64() / started.elapsed().as_secs_f64();
+    report.add(work, server, Measure::new(&outcome, Some(cores)));
+    Ok(())
+}
+
+/// Lets no load pay for the pages that the one before it left to write.
+fn settle_disk() {
+    rustix::fs::sync();
+    std::thread::sleep(Duration::from_millis(500));
+}
+
+fn memory(report: &mut Report, what: &str, system: &System, cluster: &Cluster<'_>) -> anyhow::Result<()> {
+    let bytes = process::anonymous_bytes(cluster.broker_pid()?)?;
+    report.add_figure(what, "MB", system.name(), bytes as f64 / 1e6);
+    Ok(())
+}
+
+fn machine() -> String {
+    let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = read(Path::new("/proc/cpuinfo"));
+    let model =
+        cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown processor");
+    let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
+    let load = read(Path::new("/proc/loadavg"));
+    let load = load.split_whitespace().next().unwrap_or("?");
+    format!("{cores} x {}, load average before the run {load}", model.trim_start_matches([' ', '\t', ':']))
+}
