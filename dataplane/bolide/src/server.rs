@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::Context;
 use bolide_broker::BrokerConfig;
 use bolide_nameserver::NameserverConfig;
-use prometheus::Registry;
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -41,7 +40,7 @@ pub(crate) fn nameserver(args: &ServerArgs) -> anyhow::Result<()> {
 /// Runs a broker until SIGTERM or Ctrl-C.
 pub(crate) fn broker(args: &ServerArgs) -> anyhow::Result<()> {
     let config = load(args, BrokerConfig::check)?;
-    serve(args, async |shutdown| Ok(bolide_broker::run(config, Registry::new(), shutdown).await?))
+    serve(args, async |shutdown| Ok(bolide_broker::run(config, shutdown).await?))
 }
 
 fn load<T: DeserializeOwned, E: Display>(
