@@ -86,12 +86,13 @@ pub enum RunError {
     Worker,
 }
 
-/// Runs a broker until `shutdown` is cancelled or the store fails. Metrics go to `registry`.
+/// Runs a broker until `shutdown` is cancelled or the store fails.
 ///
 /// # Errors
 /// [`RunError`] when it cannot start or had to stop.
-pub async fn run(config: BrokerConfig, registry: Registry, shutdown: CancellationToken) -> Result<(), RunError> {
+pub async fn run(config: BrokerConfig, shutdown: CancellationToken) -> Result<(), RunError> {
     config.check()?;
+    let registry = Registry::new();
     for port in [Some(config.listen_port), config.fast_port()].into_iter().flatten() {
         let address = SocketAddr::new(config.bind_address, port);
         probe(address).map_err(|source| RunError::Port(address, source))?;

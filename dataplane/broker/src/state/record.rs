@@ -1,4 +1,5 @@
-//! Owns the form of state changes in the log: one JSON object per record in the system topic, its kind also as the tag.
+//! Owns the form of state changes in the log: one JSON object per record in the system topic, its only member named after
+//! the kind, which is the record's tag too.
 //!
 //! Every record states absolute values, never differences, so that applying one twice, or one that a snapshot already
 //! holds, changes nothing.
@@ -18,7 +19,7 @@ pub(crate) type OffsetTable = BTreeMap<String, BTreeMap<i32, i64>>;
 
 /// One change of state.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(crate) enum StateRecord {
     /// Topics made, changed and deleted.
     Topics {
@@ -71,7 +72,7 @@ mod tests {
     fn records_read_back_and_name_their_kind() {
         let record = StateRecord::Offsets { offsets: BTreeMap::from([("t@g".into(), BTreeMap::from([(3, 9)]))]) };
         let text = serde_json::to_string(&record).unwrap();
-        assert_eq!(text, r#"{"kind":"offsets","offsets":{"t@g":{"3":9}}}"#);
+        assert_eq!(text, r#"{"offsets":{"offsets":{"t@g":{"3":9}}}}"#);
         let StateRecord::Offsets { offsets } = serde_json::from_str(&text).unwrap() else { panic!("another kind") };
         assert_eq!(offsets["t@g"][&3], 9);
         assert_eq!(record.kind(), "offsets");
@@ -79,6 +80,6 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_an_error_to_the_reader() {
-        assert!(serde_json::from_str::<StateRecord>(r#"{"kind":"later","x":1}"#).is_err());
+        assert!(serde_json::from_str::<StateRecord>(r#"{"later":{"x":1}}"#).is_err());
     }
 }
