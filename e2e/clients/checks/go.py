@@ -38,10 +38,11 @@ def push_with_tags_gets_only_those(go, lab):
     lab.run(program, "send", topic=topic, count=9, tag=["A", "B", "C"])
     got = lab.run(program, "push", topic=topic, group=group, sub="A || C", **{"from": "first"}, expect=6, linger_ms=1000).of("message")
     same(bodies(got), sorted(f"m-{i}" for i in (0, 2, 3, 5, 6, 8)))
-    # Shutting down commits: what comes next is only what is new.
+    # What is new comes. This client commits one way just before it closes its connection, so that the broker may miss the last
+    # commit: an old message may come again, one of another tag never.
     lab.run(program, "send", topic=topic, count=3, tag=["A", "B", "C"], first_seq=9)
     got = lab.run(program, "push", topic=topic, group=group, sub="A || C", expect=2, linger_ms=1000).of("message")
-    same(bodies(got), ["m-11", "m-9"])
+    same({"m-11", "m-9"} <= set(bodies(got)) <= {f"m-{i}" for i in (0, 2, 3, 5, 6, 8, 9, 11)}, True, str(bodies(got)))
 
 
 def consumers_share_six_queues(go, lab):

@@ -36,7 +36,7 @@ func send(r *run) (bool, error) {
 		producer.WithGroupName(o.text("group", "bolide-e2e-go-producer")),
 		producer.WithNsResolver(primitive.NewPassthroughResolver([]string{r.namesrv})),
 		producer.WithRetry(int(o.number("retries", 2))),
-		producer.WithSendMsgTimeout(time.Duration(o.number("send-timeout-ms", 3000)) * time.Millisecond),
+		producer.WithSendMsgTimeout(time.Duration(o.number("send-timeout-ms", 10_000)) * time.Millisecond),
 		producer.WithCompressMsgBodyOverHowmuch(int(o.number("compress-over", 4096))),
 		producer.WithInstanceName(o.text("instance", "go-"+strconv.FormatInt(time.Now().UnixNano(), 36))),
 	}

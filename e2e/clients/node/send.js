@@ -23,7 +23,7 @@ module.exports = async function send(options, context) {
     nameSrv: context.namesrv,
     producerGroup: options.text('group', 'bolide-e2e-node-producer'),
     retryTimesWhenSendFailed: options.number('retries', 3),
-    sendMsgTimeout: options.number('send-timeout-ms', 3000),
+    sendMsgTimeout: options.number('send-timeout-ms', 10000),
     compressMsgBodyOverHowmuch: options.number('compress-over', 4096),
     logger,
   };

@@ -51,9 +51,9 @@ final class Send implements Command {
             if (!answered.await(Math.max(0, context.deadlineNanos - System.nanoTime()), TimeUnit.NANOSECONDS)) {
                 events.emit("timeout", "unanswered", answered.getCount());
             }
-            if (mode.equals("oneway")) {
-                // Nothing tells when a one-way message has left the process; closing the connection at once could lose it.
-                Thread.sleep(500);
+            if (mode.equals("oneway") || args.flag("trace")) {
+                // Nothing tells when a one-way or a trace message has left the process; closing the connection at once could lose it.
+                Thread.sleep(args.flag("trace") ? 3000 : 500);
             }
         } finally {
             producer.shutdown();
@@ -65,7 +65,7 @@ final class Send implements Command {
     private DefaultMQProducer producer(Context context) {
         boolean trace = args.flag("trace");
         DefaultMQProducer producer = context.configure(new DefaultMQProducer(args.text("group", "bolide-e2e-producer"), null, trace, null));
-        producer.setSendMsgTimeout(args.integer("send-timeout-ms", 3000));
+        producer.setSendMsgTimeout(args.integer("send-timeout-ms", 10_000));
         producer.setMaxMessageSize(args.integer("max-message-size", producer.getMaxMessageSize()));
         producer.setCompressMsgBodyOverHowmuch(args.integer("compress-over", producer.getCompressMsgBodyOverHowmuch()));
         producer.setDefaultTopicQueueNums(args.integer("topic-queues", producer.getDefaultTopicQueueNums()));
