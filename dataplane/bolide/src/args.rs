@@ -34,7 +34,7 @@ enum Command {
     /// Run one nameserver
     Nameserver(server::ServerArgs),
     /// Run one broker
-    Broker(server::ServerArgs),
+    Broker(server::BrokerArgs),
     /// Show the brokers of the cluster
     Status(status::StatusArgs),
     /// List, make, show and delete topics

@@ -31,6 +31,21 @@ pub(crate) struct ServerArgs {
     stop_with_parent: bool,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct BrokerArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// In Kubernetes: the Service that this broker points at its own pod as master of its group
+    #[arg(long, value_name = "SERVICE", requires_all = ["pod", "namespace"])]
+    group_service: Option<String>,
+    /// Name of the pod
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pod: Option<String>,
+    /// Namespace of the pod
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
+    namespace: Option<String>,
+}
+
 /// Runs a nameserver until SIGTERM or Ctrl-C.
 pub(crate) fn nameserver(args: &ServerArgs) -> anyhow::Result<()> {
     let config = load(args, NameserverConfig::check)?;
@@ -38,9 +53,20 @@ pub(crate) fn nameserver(args: &ServerArgs) -> anyhow::Result<()> {
 }
 
 /// Runs a broker until SIGTERM or Ctrl-C.
-pub(crate) fn broker(args: &ServerArgs) -> anyhow::Result<()> {
-    let config = load(args, BrokerConfig::check)?;
-    serve(args, async |shutdown| Ok(bolide_broker::run(config, shutdown).await?))
+pub(crate) fn broker(args: &BrokerArgs) -> anyhow::Result<()> {
+    let config = load(&args.server, BrokerConfig::check)?;
+    let role = args.group_service.clone().zip(args.pod.clone()).zip(args.namespace.clone());
+    serve(&args.server, async |shutdown| {
+        let Some(((service, pod), namespace)) = role else {
+            return Ok(bolide_broker::run(config, shutdown).await?);
+        };
+        let role = bolide_election::RoleService::connect(&namespace, &service, &pod).await?;
+        tokio::select! {
+            result = bolide_broker::run(config, shutdown.clone()) => Ok(result?),
+            // only a later claim ends the hold: another process leads the group, so this one must not
+            Err(lost) = role.hold(&shutdown) => Err(lost.into()),
+        }
+    })
 }
 
 fn load<T: DeserializeOwned, E: Display>(
