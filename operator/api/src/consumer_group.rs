@@ -23,7 +23,7 @@ use crate::status::Condition;
     printcolumn(name = "Group", type_ = "string", json_path = ".status.groupName", priority = 1),
     printcolumn(name = "Members", type_ = "integer", json_path = ".status.members"),
     printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag", description = "messages not yet consumed"),
-    printcolumn(name = "Behind", type_ = "integer", json_path = ".status.lagSeconds", description = "age in seconds of the oldest message not yet consumed"),
+    printcolumn(name = "Behind", type_ = "integer", json_path = ".status.lagSeconds", description = "seconds that the group is behind"),
     printcolumn(name = "Dead", type_ = "integer", json_path = ".status.deadLetters", description = "messages in the dead letter queue"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
@@ -145,7 +145,7 @@ pub struct ConsumerGroupStatus {
     /// Messages not yet consumed, over all topics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<i64>,
-    /// Age of the oldest message not yet consumed, in seconds.
+    /// Seconds since the last consumed message of a queue that is behind was stored, the most of all queues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_seconds: Option<i64>,
     /// Messages in the dead letter queue.
@@ -167,8 +167,9 @@ pub struct TopicLag {
     pub topic: String,
     /// Messages not yet consumed.
     pub lag: i64,
-    /// Age of the oldest of them, in seconds.
-    pub lag_seconds: i64,
+    /// Seconds since the last consumed message of a queue that is behind was stored; absent when nothing has been consumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_seconds: Option<i64>,
 }
 
 /// A reset that was carried out.

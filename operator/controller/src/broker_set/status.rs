@@ -1,0 +1,203 @@
+//! The status of a set, from what was found and done. Pure but for the clock.
+
+use std::collections::BTreeMap;
+
+use bolide_api::broker_set::BrokerGroupStatus;
+use bolide_api::status::{READY, set_condition};
+use bolide_api::{BrokerSet, BrokerSetStatus};
+use bolide_resources::{Cluster, Group, labels, names};
+
+use super::fetch::{Found, is_ready};
+use super::leaving::Leaving;
+use super::observe::{self, Seen};
+use super::rollout::Next;
+use super::volumes::Volumes;
+use crate::context::Context;
+
+/// Says whether a change is under way.
+const PROGRESSING: &str = "Progressing";
+/// Says whether volumes have the wanted size; only there once it has been in question.
+const STORAGE_RESIZED: &str = "StorageResized";
+
+/// Everything that the status is made from.
+pub(crate) struct View<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) found: &'a Found,
+    pub(crate) groups: &'a [Group],
+    pub(crate) seen: &'a Seen,
+    pub(crate) leaving: &'a BTreeMap<u32, Leaving>,
+    pub(crate) next: &'a Next,
+    pub(crate) volumes: &'a Volumes,
+}
+
+/// The status of a set whose spec cannot be: what was known stays, but it is not ready.
+pub(crate) fn invalid<B>(ctx: &Context<B>, set: &BrokerSet, sentence: &str) -> BrokerSetStatus {
+    let mut status = set.status.clone().unwrap_or_default();
+    let generation = set.metadata.generation;
+    status.observed_generation = generation;
+    set_condition(&mut status.conditions, ctx.condition(READY, false, "Invalid", sentence, generation));
+    set_condition(&mut status.conditions, ctx.condition(PROGRESSING, false, "Invalid", sentence, generation));
+    status
+}
+
+/// The status of a set that the operator does not touch for now.
+pub(crate) fn paused<B>(
+    ctx: &Context<B>,
+    set: &BrokerSet,
+    cluster: &Cluster,
+    found: &Found,
+    groups: &[Group],
+    seen: &Seen,
+) -> BrokerSetStatus {
+    let mut status = facts(set, cluster, found, groups, seen, &BTreeMap::new());
+    let generation = set.metadata.generation;
+    let message = "spec.paused is true: the operator changes nothing";
+    set_condition(&mut status.conditions, ctx.condition(PROGRESSING, false, "Paused", message, generation));
+    let (ready, _, sentence) = readiness(cluster, found, groups, seen);
+    let sentence = format!("paused; {sentence}");
+    set_condition(&mut status.conditions, ctx.condition(READY, ready, "Paused", sentence, generation));
+    status
+}
+
+/// The status after a run, and whether nothing is left to do.
+pub(crate) fn build<B>(ctx: &Context<B>, set: &BrokerSet, view: View<'_>) -> (BrokerSetStatus, bool) {
+    let mut status = facts(set, view.cluster, view.found, view.groups, view.seen, view.leaving);
+    let generation = set.metadata.generation;
+    let (ready, reason, message) = readiness(view.cluster, view.found, view.groups, view.seen);
+    set_condition(&mut status.conditions, ctx.condition(READY, ready, reason, message.clone(), generation));
+    let waits = view.leaving.iter().find_map(|(number, leaving)| match leaving {
+        Leaving::Waits(why) => Some(format!("{} {why}", names::group(&view.cluster.name, *number))),
+        Leaving::Gone => None,
+    });
+    let progress = match (view.next, waits, view.volumes) {
+        (Next::Replace { pod, why, .. }, _, _) => Some(("RollingOut", format!("replacing {pod}: {why}"))),
+        (Next::Waits(why), _, _) => Some(("RollingOut", why.clone())),
+        (Next::Done, Some(why), _) => Some(("GroupLeaving", why)),
+        (Next::Done, None, Volumes::Growing(what)) => Some(("Expanding", what.clone())),
+        (Next::Done, None, _) if !ready && !view.cluster.spec.stopped => Some((reason, message)),
+        (Next::Done, None, _) => None,
+    };
+    let condition = match &progress {
+        Some((reason, message)) => ctx.condition(PROGRESSING, true, reason, message.clone(), generation),
+        None => ctx.condition(PROGRESSING, false, "Settled", "everything is as the spec asks", generation),
+    };
+    set_condition(&mut status.conditions, condition);
+    let known = bolide_api::status::condition(&status.conditions, STORAGE_RESIZED).is_some();
+    let resized = match view.volumes {
+        Volumes::AsWanted if !known => None,
+        Volumes::AsWanted => Some(ctx.condition(STORAGE_RESIZED, true, "AsWanted", "volumes have the wanted size", generation)),
+        Volumes::Growing(what) => Some(ctx.condition(STORAGE_RESIZED, false, "Expanding", what.clone(), generation)),
+        Volumes::Refused { reason, message } => {
+            Some(ctx.condition(STORAGE_RESIZED, false, reason, message.clone(), generation))
+        }
+    };
+    if let Some(resized) = resized {
+        set_condition(&mut status.conditions, resized);
+    }
+    let settled = progress.is_none() && (ready || view.cluster.spec.stopped);
+    (status, settled)
+}
+
+/// Whether clients can use the whole set, a word for why not, and a sentence.
+fn readiness(cluster: &Cluster, found: &Found, groups: &[Group], seen: &Seen) -> (bool, &'static str, String) {
+    if cluster.spec.stopped {
+        return (false, "Stopped", "spec.stopped is true: no pod runs; data and addresses are kept".to_owned());
+    }
+    let (nameservers, wanted) = (nameservers_ready(found), cluster.spec.nameservers.replicas);
+    if nameservers == 0 {
+        return (false, "NameserversNotReady", format!("0 of {wanted} nameservers are ready"));
+    }
+    let mut waiting = Vec::new();
+    for group in groups.iter().filter(|group| !group.draining) {
+        let name = names::group(&cluster.name, group.number);
+        let ready = ready_pods(found, group.number);
+        if ready < cluster.spec.replicas {
+            let pods = found.pods_of(group.number).next();
+            let why = pods.and_then(|pod| trouble(pod)).map(|why| format!(": {why}")).unwrap_or_default();
+            waiting.push(format!("{name} has {ready} of {} pods ready{why}", cluster.spec.replicas));
+        } else if !seen.contains_key(&group.number) {
+            waiting.push(format!("{name} does not answer at the address of its master"));
+        }
+    }
+    if !waiting.is_empty() {
+        return (false, "BrokersNotReady", waiting.join("; "));
+    }
+    if nameservers < wanted {
+        return (false, "NameserversNotReady", format!("{nameservers} of {wanted} nameservers are ready"));
+    }
+    (true, "Ready", format!("{} broker groups and {nameservers} nameservers serve", cluster.spec.groups))
+}
+
+/// Why a pod does not run, as the kubelet or the scheduler says.
+fn trouble(pod: &k8s_openapi::api::core::v1::Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let waiting = status.container_statuses.iter().flatten().find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.clone()?;
+        (reason != "ContainerCreating" && reason != "PodInitializing")
+            .then(|| format!("{reason} {}", waiting.message.clone().unwrap_or_default()).trim().to_owned())
+    });
+    let unscheduled = || {
+        let conditions = status.conditions.iter().flatten();
+        conditions
+            .filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
+            .find_map(|condition| condition.message.clone())
+    };
+    waiting.or_else(unscheduled)
+}
+
+fn facts(
+    set: &BrokerSet,
+    cluster: &Cluster,
+    found: &Found,
+    groups: &[Group],
+    seen: &Seen,
+    leaving: &BTreeMap<u32, Leaving>,
+) -> BrokerSetStatus {
+    let old = set.status.as_ref();
+    let staying = groups.iter().filter(|group| leaving.get(&group.number) != Some(&Leaving::Gone));
+    let group_statuses: Vec<BrokerGroupStatus> = staying
+        .map(|group| BrokerGroupStatus {
+            name: names::group(&cluster.name, group.number),
+            master: master(cluster, found, group.number),
+            address: observe::address(group),
+            ready: ready_pods(found, group.number),
+            disk_percent: seen.get(&group.number).copied().flatten(),
+            progress: leaving.get(&group.number).and_then(|leaving| match leaving {
+                Leaving::Waits(why) => Some(why.clone()),
+                Leaving::Gone => None,
+            }),
+        })
+        .collect();
+    let wanted_brokers = if cluster.spec.stopped { 0 } else { cluster.spec.groups * cluster.spec.replicas };
+    let wanted_nameservers = if cluster.spec.stopped { 0 } else { cluster.spec.nameservers.replicas };
+    let ready: u32 = group_statuses.iter().map(|group| group.ready).sum();
+    let masters: Vec<&str> = group_statuses.iter().filter_map(|group| group.master.as_deref()).take(4).collect();
+    let fullest = group_statuses.iter().filter_map(|group| group.disk_percent).max();
+    BrokerSetStatus {
+        observed_generation: set.metadata.generation,
+        conditions: old.map(|old| old.conditions.clone()).unwrap_or_default(),
+        address: Some(names::client_address(&cluster.name)),
+        brokers: Some(format!("{ready}/{wanted_brokers}")),
+        nameservers: Some(format!("{}/{wanted_nameservers}", nameservers_ready(found))),
+        masters: (!masters.is_empty()).then(|| masters.join(",")),
+        disk: fullest.map(|percent| format!("{percent}%")),
+        groups: group_statuses,
+    }
+}
+
+/// The pod that leads a group: the one that the broker in it has pointed the Service of the master to.
+fn master(cluster: &Cluster, found: &Found, group: u32) -> Option<String> {
+    let service = found.services.get(&names::master(&cluster.name, group))?;
+    let selector = service.spec.as_ref()?.selector.as_ref()?;
+    selector.get(labels::POD_NAME).cloned()
+}
+
+fn ready_pods(found: &Found, group: u32) -> u32 {
+    u32::try_from(found.pods_of(group).filter(|pod| is_ready(pod)).count()).unwrap_or(u32::MAX)
+}
+
+fn nameservers_ready(found: &Found) -> u32 {
+    let status = found.nameservers.as_ref().and_then(|deployment| deployment.status.as_ref());
+    status.and_then(|status| status.ready_replicas).and_then(|ready| u32::try_from(ready).ok()).unwrap_or(0)
+}
