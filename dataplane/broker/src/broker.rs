@@ -114,6 +114,10 @@ impl Broker {
 
     /// This broker's name for a queue.
     pub(crate) fn message_queue(&self, topic: &str, queue: QueueId) -> MessageQueue {
-        MessageQueue { broker_name: self.names.broker.to_string(), queue_id: queue.to_wire(), topic: topic.to_owned() }
+        MessageQueue {
+            broker_name: self.names.broker.to_string(),
+            queue_id: queue.to_wire(),
+            topic: topic.to_owned(),
+        }
     }
 }

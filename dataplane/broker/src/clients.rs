@@ -114,7 +114,12 @@ impl<C: Clone> Clients<C> {
     }
 
     /// Adds or refreshes a consumer and replaces the group's subscriptions by those it sent.
-    pub(crate) fn register_consumer(&mut self, group: &GroupName, client: Client<C>, sent: Registration) -> Change {
+    pub(crate) fn register_consumer(
+        &mut self,
+        group: &GroupName,
+        client: Client<C>,
+        sent: Registration,
+    ) -> Change {
         self.connections.entry(client.connection).or_default().consumers.insert(group.clone());
         let known = self.consumers.entry(group.clone()).or_insert_with(|| ConsumerGroup {
             members: HashMap::new(),
@@ -191,7 +196,11 @@ impl<C: Clone> Clients<C> {
         for group in &memberships.producers {
             self.unregister_producer(group, connection);
         }
-        memberships.consumers.into_iter().filter(|group| self.unregister_consumer(group, connection)).collect()
+        memberships
+            .consumers
+            .into_iter()
+            .filter(|group| self.unregister_consumer(group, connection))
+            .collect()
     }
 
     /// Forgets clients silent for more than `timeout_ms`; returns their channels and the consumer groups to be told.
@@ -228,7 +237,11 @@ impl<C: Clone> Clients<C> {
 
     /// Groups with members that subscribe to the topic.
     pub(crate) fn groups_subscribed(&self, topic: &str) -> Vec<GroupName> {
-        self.consumers.iter().filter(|(_, g)| g.subscriptions.contains_key(topic)).map(|(name, _)| name.clone()).collect()
+        self.consumers
+            .iter()
+            .filter(|(_, g)| g.subscriptions.contains_key(topic))
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     /// Connected producers of a group.
@@ -237,7 +250,9 @@ impl<C: Clone> Clients<C> {
     }
 
     /// Every producer group with its connections.
-    pub(crate) fn producer_groups(&self) -> impl Iterator<Item = (&GroupName, &HashMap<ConnectionId, Client<C>>)> {
+    pub(crate) fn producer_groups(
+        &self,
+    ) -> impl Iterator<Item = (&GroupName, &HashMap<ConnectionId, Client<C>>)> {
         self.producers.iter()
     }
 

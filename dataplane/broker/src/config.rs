@@ -200,7 +200,9 @@ impl BrokerConfig {
     /// Checks every key that has a range. The first bad one is returned.
     pub fn check(&self) -> Result<(), ConfigError> {
         let bad = |key, reason| Err(ConfigError::Bad { key, reason });
-        for (key, name) in [("brokerClusterName", &self.broker_cluster_name), ("brokerName", &self.broker_name)] {
+        for (key, name) in
+            [("brokerClusterName", &self.broker_cluster_name), ("brokerName", &self.broker_name)]
+        {
             if name.is_empty() || name.len() > 127 || !name.bytes().all(is_name_byte) {
                 return bad(key, "1 to 127 characters of %|a-zA-Z0-9_-");
             }
@@ -306,7 +308,8 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused() {
         assert!(serde_json::from_str::<BrokerConfig>(r#"{"listenport":1}"#).is_err());
-        let read: BrokerConfig = serde_json::from_str(r#"{"brokerIP1":"10.0.0.1","flushDiskType":"SYNC_FLUSH"}"#).unwrap();
+        let read: BrokerConfig =
+            serde_json::from_str(r#"{"brokerIP1":"10.0.0.1","flushDiskType":"SYNC_FLUSH"}"#).unwrap();
         assert_eq!(read.broker_ip1, Some(IpAddr::from([10, 0, 0, 1])));
         assert_eq!(read.flush_disk_type, FlushDiskType::SyncFlush);
     }

@@ -84,7 +84,10 @@ pub(crate) async fn serve_level(broker: Arc<Broker>, level: u32) {
                 Some(wait)
             }
         };
-        let Some(notify) = usize::try_from(queue_id.0).ok().and_then(|index| broker.level_arrived.get(index)) else { return };
+        let Some(notify) = usize::try_from(queue_id.0).ok().and_then(|index| broker.level_arrived.get(index))
+        else {
+            return;
+        };
         let sleep = async {
             match wait {
                 Some(wait) => tokio::time::sleep(wait).await,
@@ -98,7 +101,12 @@ pub(crate) async fn serve_level(broker: Arc<Broker>, level: u32) {
     }
 }
 
-async fn round(broker: &Broker, level: u32, queue: &Arc<Queue>, from: QueueOffset) -> Result<Round, DeliveryError> {
+async fn round(
+    broker: &Broker,
+    level: u32,
+    queue: &Arc<Queue>,
+    from: QueueOffset,
+) -> Result<Round, DeliveryError> {
     let now = broker.clock.now();
     let delay = broker.levels.delay_ms(level);
     let mut blocked: Option<(QueueOffset, i64)> = None;
@@ -132,8 +140,15 @@ async fn round(broker: &Broker, level: u32, queue: &Arc<Queue>, from: QueueOffse
             Some((_, due_in)) => Ok(Round::Later(u64::try_from(due_in).unwrap_or(0))),
             None => Ok(Round::Progress(found.next.max(last))),
         },
-        ReadStatus::OffsetTooSmall | ReadStatus::OffsetFoundNull | ReadStatus::MessageWasRemoving if found.next > from => {
-            tracing::warn!(level, from = from.0, to = found.next.0, "delayed messages expired with the log before delivery");
+        ReadStatus::OffsetTooSmall | ReadStatus::OffsetFoundNull | ReadStatus::MessageWasRemoving
+            if found.next > from =>
+        {
+            tracing::warn!(
+                level,
+                from = from.0,
+                to = found.next.0,
+                "delayed messages expired with the log before delivery"
+            );
             Ok(Round::Progress(found.next))
         }
         ReadStatus::OffsetOverflowBadly => Ok(Round::Progress(found.max)),
@@ -150,7 +165,9 @@ fn deliveries(broker: &Broker, level: u32, slices: &[bytes::Bytes]) -> AppendBat
     for record in slices.iter().flat_map(|slice| records(slice)) {
         match record {
             Ok(record) => add(broker, level, &record, &mut batch),
-            Err(error) => tracing::error!(level, %error, "a delayed message cannot be read; it is passed over"),
+            Err(error) => {
+                tracing::error!(level, %error, "a delayed message cannot be read; it is passed over")
+            }
         }
     }
     batch
@@ -166,7 +183,13 @@ fn add(broker: &Broker, level: u32, record: &RecordRef<'_>, batch: &mut AppendBa
         return;
     };
     let mut properties = Properties::from_encoded(record.properties().as_str().to_owned());
-    for name in [names::DELAY, names::TIMER_DELIVER_MS, names::TIMER_DELAY_SEC, names::TIMER_DELAY_MS, SOURCE_PROPERTY] {
+    for name in [
+        names::DELAY,
+        names::TIMER_DELIVER_MS,
+        names::TIMER_DELAY_SEC,
+        names::TIMER_DELAY_MS,
+        SOURCE_PROPERTY,
+    ] {
         properties.remove(name);
     }
     properties.push(SOURCE_PROPERTY, &DelaySource { level, offset }.to_string());

@@ -14,17 +14,19 @@ use crate::broker::Broker;
 use crate::error::Failure;
 use crate::reply::{self, Reply};
 
-pub(crate) mod stats;
-pub(crate) mod reset;
-pub(crate) mod connections;
-pub(crate) mod admin_topic;
 pub(crate) mod admin_group;
+pub(crate) mod admin_topic;
 pub(crate) mod client;
+pub(crate) mod connections;
 pub(crate) mod offset;
 pub(crate) mod pull;
 pub(crate) mod query;
+pub(crate) mod reset;
+pub(crate) mod runtime;
 pub(crate) mod send;
 pub(crate) mod send_back;
+pub(crate) mod settings;
+pub(crate) mod stats;
 
 use send::Sends;
 
@@ -84,6 +86,9 @@ const TABLE: &[Line] = &[
     later(RequestCode::UPDATE_AND_CREATE_TOPIC, |call| Box::pin(admin_topic::put(call))),
     later(RequestCode::UPDATE_AND_CREATE_TOPIC_LIST, |call| Box::pin(admin_topic::put_list(call))),
     now(RequestCode::GET_ALL_TOPIC_CONFIG, admin_topic::all),
+    later(RequestCode::UPDATE_BROKER_CONFIG, |call| Box::pin(settings::update(call))),
+    now(RequestCode::GET_BROKER_CONFIG, settings::show),
+    later(RequestCode::GET_BROKER_RUNTIME_INFO, |call| Box::pin(runtime::info(call))),
     later(RequestCode::SEARCH_OFFSET_BY_TIMESTAMP, |call| Box::pin(offset::by_time(call))),
     now(RequestCode::GET_MAX_OFFSET, offset::max),
     now(RequestCode::GET_MIN_OFFSET, offset::min),
@@ -108,7 +113,9 @@ const TABLE: &[Line] = &[
     later(RequestCode::DELETE_TOPIC_IN_BROKER, |call| Box::pin(admin_topic::delete(call))),
     later(RequestCode::INVOKE_BROKER_TO_RESET_OFFSET, |call| Box::pin(reset::reset(call))),
     later(RequestCode::INVOKE_BROKER_TO_GET_CONSUMER_STATUS, |call| Box::pin(reset::status(call))),
-    later(RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST, |call| Box::pin(admin_group::put_list(call))),
+    later(RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST, |call| {
+        Box::pin(admin_group::put_list(call))
+    }),
     now(RequestCode::QUERY_TOPIC_CONSUME_BY_WHO, connections::groups_of_topic),
     later(RequestCode::QUERY_CONSUME_TIME_SPAN, |call| Box::pin(stats::time_span(call))),
     now(RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_BROKER, admin_topic::system_topics),
@@ -132,7 +139,11 @@ const TABLE: &[Line] = &[
 fn line(code: RequestCode) -> Option<&'static Route> {
     match code {
         RequestCode::SEND_MESSAGE_V2 => Some(&Route::Send),
-        _ => TABLE.binary_search_by_key(&code, |line| line.code).ok().and_then(|at| TABLE.get(at)).map(|line| &line.route),
+        _ => TABLE
+            .binary_search_by_key(&code, |line| line.code)
+            .ok()
+            .and_then(|at| TABLE.get(at))
+            .map(|line| &line.route),
     }
 }
 

@@ -33,7 +33,13 @@ impl<Q: Eq + Hash + Clone> RebalanceLocks<Q> {
     }
 
     /// Takes or renews every free queue of `wanted` for `client`; returns those that it holds afterwards.
-    pub(crate) fn lock(&mut self, group: &GroupName, client: &str, wanted: Vec<Q>, now: EpochMillis) -> Vec<Q> {
+    pub(crate) fn lock(
+        &mut self,
+        group: &GroupName,
+        client: &str,
+        wanted: Vec<Q>,
+        now: EpochMillis,
+    ) -> Vec<Q> {
         let queues = self.groups.entry(group.clone()).or_default();
         let mut held = Vec::with_capacity(wanted.len());
         for queue in wanted {

@@ -1,7 +1,8 @@
 //! Owns the broker's metrics. What the hot path counts are the counters of topics and groups; their metrics, and all
 //! gauges, are made at scrape time. Names are those of the original where it has a like metric.
 
-use std::sync::Weak;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use bolide_wire::ResponseCode;
 use prometheus::core::{Collector, Desc};
@@ -16,20 +17,28 @@ mod scrape;
 #[derive(Debug, Clone)]
 pub struct BrokerMetrics {
     refused: IntCounterVec,
+    refused_total: Arc<AtomicU64>,
 }
 
 impl BrokerMetrics {
     /// Adds the metrics to `registry`.
     pub fn register(registry: &Registry) -> Result<BrokerMetrics, prometheus::Error> {
-        let opts = Opts::new("bolide_broker_sends_refused_total", "Sends that were not stored, by response code");
+        let opts =
+            Opts::new("bolide_broker_sends_refused_total", "Sends that were not stored, by response code");
         let refused = IntCounterVec::new(opts, &["code"])?;
         registry.register(Box::new(refused.clone()))?;
-        Ok(BrokerMetrics { refused })
+        Ok(BrokerMetrics { refused, refused_total: Arc::default() })
     }
 
     /// A send was answered with this code.
     pub(crate) fn send_refused(&self, code: ResponseCode) {
         self.refused.with_label_values(&[code.name().unwrap_or("other")]).inc();
+        self.refused_total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Sends that were not stored.
+    pub(crate) fn refused_sends(&self) -> u64 {
+        self.refused_total.load(Ordering::Relaxed)
     }
 }
 
@@ -42,7 +51,8 @@ pub(crate) struct BrokerCollector {
 impl BrokerCollector {
     pub(crate) fn new(broker: Weak<Broker>) -> Result<BrokerCollector, prometheus::Error> {
         let name = "rocketmq_broker_permission".to_owned();
-        let desc = Desc::new(name, "Permission of the broker".into(), Vec::new(), std::collections::HashMap::new())?;
+        let desc =
+            Desc::new(name, "Permission of the broker".into(), Vec::new(), std::collections::HashMap::new())?;
         Ok(BrokerCollector { broker, desc })
     }
 }

@@ -120,7 +120,8 @@ impl Registration {
 
     async fn look_up(&mut self) {
         let names = self.broker.live.load().config.namesrv_addr.clone();
-        let names: Vec<&str> = names.split([';', ',']).map(str::trim).filter(|name| !name.is_empty()).collect();
+        let names: Vec<&str> =
+            names.split([';', ',']).map(str::trim).filter(|name| !name.is_empty()).collect();
         let mut found = Vec::new();
         for name in names {
             match tokio::time::timeout(CALL_TIMEOUT, tokio::net::lookup_host(name)).await {
@@ -150,7 +151,8 @@ impl Registration {
             _ => TopicConfig { perm: topic.perm & mask, ..topic.clone() },
         };
         let all = self.broker.state.topics.all();
-        let topics = all.iter().map(|topic| (topic.config.topic_name.clone(), masked(&topic.config))).collect();
+        let topics =
+            all.iter().map(|topic| (topic.config.topic_name.clone(), masked(&topic.config))).collect();
         self.permission = permission;
         self.table = Arc::new(Table { version, topics });
     }
@@ -257,7 +259,8 @@ impl Registration {
             new_version: version_text(self.table.version)?,
         };
         let body = json::to_vec(&body, IntegerKeys::Quoted).map_err(RegisterError::Encode)?;
-        let request = Command::request(RequestCode::BOLIDE_REGISTER_DELTA).with_header(&header).with_body(body);
+        let request =
+            Command::request(RequestCode::BOLIDE_REGISTER_DELTA).with_header(&header).with_body(body);
         Ok(self.client.call(address, request, CALL_TIMEOUT).await?.response_code())
     }
 

@@ -110,7 +110,9 @@ pub(crate) fn answer(request: &Command, outcome: Result<Reply, Failure>) -> Outg
 pub(crate) fn code_of(failure: &Failure) -> ResponseCode {
     match failure {
         Failure::UnknownCode(_) => ResponseCode::REQUEST_CODE_NOT_SUPPORTED,
-        Failure::Header(_) | Failure::Body(_) | Failure::Encode(_) | Failure::FilterDisabled => ResponseCode::SYSTEM_ERROR,
+        Failure::Header(_) | Failure::Body(_) | Failure::Encode(_) | Failure::FilterDisabled => {
+            ResponseCode::SYSTEM_ERROR
+        }
         Failure::Internal(_) | Failure::Missing(_) | Failure::Read(_) => ResponseCode::SYSTEM_ERROR,
         Failure::Name(_) | Failure::Parameter(_) | Failure::Config(_) => ResponseCode::INVALID_PARAMETER,
         Failure::NoTopic(_) => ResponseCode::TOPIC_NOT_EXIST,
@@ -129,7 +131,9 @@ pub(crate) fn code_of(failure: &Failure) -> ResponseCode {
             Refusal::Invalid => ResponseCode::MESSAGE_ILLEGAL,
         },
         Failure::Append(error) => match error {
-            AppendError::DiskFull | AppendError::Poisoned | AppendError::Closed => ResponseCode::SERVICE_NOT_AVAILABLE,
+            AppendError::DiskFull | AppendError::Poisoned | AppendError::Closed => {
+                ResponseCode::SERVICE_NOT_AVAILABLE
+            }
             AppendError::NoSegment => ResponseCode::SYSTEM_ERROR,
         },
         Failure::Busy => ResponseCode::SYSTEM_BUSY,
@@ -145,7 +149,8 @@ mod tests {
     #[test]
     fn a_failure_keeps_its_text_and_a_permission_its_kind() {
         let request = Command::request(bolide_wire::RequestCode::PULL_MESSAGE);
-        let failure = Failure::Forbidden { what: Forbidden::Group, name: "g".into(), verb: "pulling message" };
+        let failure =
+            Failure::Forbidden { what: Forbidden::Group, name: "g".into(), verb: "pulling message" };
         let answer = answer(&request, Err(failure)).command;
         assert_eq!(answer.code, 16);
         assert_eq!(answer.ext.get("forbiddenType").as_deref(), Some("2"));

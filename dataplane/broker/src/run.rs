@@ -97,7 +97,8 @@ pub async fn run(config: BrokerConfig, shutdown: CancellationToken) -> Result<()
         let address = SocketAddr::new(config.bind_address, port);
         probe(address).map_err(|source| RunError::Port(address, source))?;
     }
-    let ready: Arc<ArcSwap<Readiness>> = Arc::new(ArcSwap::from_pointee(Readiness::NotReady("recovering".into())));
+    let ready: Arc<ArcSwap<Readiness>> =
+        Arc::new(ArcSwap::from_pointee(Readiness::NotReady("recovering".into())));
     let stop_admin = CancellationToken::new();
     let admin = match config.admin_port {
         Some(port) => {
@@ -191,8 +192,10 @@ async fn start(
     registry: &Registry,
 ) -> Result<Arc<Broker>, RunError> {
     let levels = DelayLevels::parse(&config.message_delay_level)?;
-    let names =
-        Names { cluster: ClusterName::new(&config.broker_cluster_name)?, broker: BrokerName::new(&config.broker_name)? };
+    let names = Names {
+        cluster: ClusterName::new(&config.broker_cluster_name)?,
+        broker: BrokerName::new(&config.broker_name)?,
+    };
     let store_host = SocketAddr::new(own_address(&config), config.listen_port);
     let metrics = BrokerMetrics::register(registry)?;
     let store_metrics = StoreMetrics::new();

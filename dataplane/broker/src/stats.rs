@@ -102,6 +102,14 @@ impl Counter {
         self.windows.lock().as_ref().map(|windows| rate(&windows.day)).unwrap_or_default()
     }
 
+    /// Rate over the last ten to twenty minutes, or since the first sample.
+    pub(crate) fn ten_minutes(&self) -> Rate {
+        let windows = self.windows.lock();
+        let Some(windows) = windows.as_ref() else { return Rate::default() };
+        let from = windows.hour.len().saturating_sub(2);
+        between(windows.hour.get(from), windows.minute.back())
+    }
+
     /// Rate between the last two samples, some 10 s.
     pub(crate) fn latest(&self) -> Rate {
         let windows = self.windows.lock();

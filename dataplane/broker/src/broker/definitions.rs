@@ -53,7 +53,8 @@ impl Broker {
             properties: &properties,
         };
         let mut batch = AppendBatch::default();
-        let len = encode_record(&new, &mut batch.buf).map_err(|_| Failure::Internal("a state record is too large"))?;
+        let len = encode_record(&new, &mut batch.buf)
+            .map_err(|_| Failure::Internal("a state record is too large"))?;
         let mut entry = Entry::new(len, self.state_queue.clone());
         entry.tags = Tags::Hash(tags_code(record.kind()));
         entry.state = true;
@@ -78,8 +79,18 @@ impl Broker {
         Ok(())
     }
 
-    /// Makes, changes and deletes topics, and tells the nameservers.
-    pub(crate) async fn change_topics(&self, put: Vec<TopicConfig>, remove: Vec<TopicName>) -> Result<(), Failure> {
+    /// Makes, changes and deletes topics, and waits a moment for the nameservers to know.
+    pub(crate) async fn change_topics(
+        &self,
+        put: Vec<TopicConfig>,
+        remove: Vec<TopicName>,
+    ) -> Result<(), Failure> {
+        self.change_topics_here(put, remove).await?;
+        self.registration.registered(REGISTRATION_WAIT).await;
+        Ok(())
+    }
+
+    async fn change_topics_here(&self, put: Vec<TopicConfig>, remove: Vec<TopicName>) -> Result<(), Failure> {
         let placed = {
             let mut versions = self.versions.lock();
             let data_version = versions.topics.next(self.clock.now());
@@ -93,7 +104,6 @@ impl Broker {
             deleted.map_err(|_| Failure::Internal("the deletion failed"))?.map_err(Failure::Read)?;
         }
         self.registration.topics_changed();
-        self.registration.registered(REGISTRATION_WAIT).await;
         Ok(())
     }
 
@@ -114,7 +124,12 @@ impl Broker {
     }
 
     /// The topic, made from a template if it does not exist and the template allows it.
-    pub(crate) async fn make_topic(&self, topic: TopicName, template: &str, queues: i32) -> Result<Arc<Topic>, Failure> {
+    pub(crate) async fn make_topic(
+        &self,
+        topic: TopicName,
+        template: &str,
+        queues: i32,
+    ) -> Result<Arc<Topic>, Failure> {
         let _making = self.making.lock().await;
         if let Some(known) = self.state.topics.find(&topic) {
             return Ok(known);
@@ -124,7 +139,8 @@ impl Broker {
             let group = self.state.groups.find(group).ok_or_else(|| Failure::NoGroup(group.into()))?;
             return self.put_internal(topic, group.config.retry_queue_nums).await;
         }
-        let template = self.state.topics.find(template).filter(|template| template.inheritable()).ok_or_else(missing)?;
+        let template =
+            self.state.topics.find(template).filter(|template| template.inheritable()).ok_or_else(missing)?;
         if is_system(&topic) || topic.is_dlq() {
             return Err(missing());
         }
@@ -136,7 +152,11 @@ impl Broker {
     }
 
     /// A retry or dead-letter topic, made if it does not exist.
-    pub(crate) async fn make_internal_topic(&self, topic: TopicName, queues: i32) -> Result<Arc<Topic>, Failure> {
+    pub(crate) async fn make_internal_topic(
+        &self,
+        topic: TopicName,
+        queues: i32,
+    ) -> Result<Arc<Topic>, Failure> {
         if let Some(known) = self.state.topics.find(&topic) {
             return Ok(known);
         }
@@ -171,12 +191,14 @@ impl Broker {
 
     /// Makes the topics and groups that every broker has, where they are missing or differ from the configuration.
     pub(crate) async fn make_predefined(&self) -> Result<(), Failure> {
-        let topics: Vec<TopicConfig> = self.predefined_topics().into_iter().filter(|wanted| self.lacks(wanted)).collect();
+        let topics: Vec<TopicConfig> =
+            self.predefined_topics().into_iter().filter(|wanted| self.lacks(wanted)).collect();
         if !topics.is_empty() {
-            self.change_topics(topics, Vec::new()).await?;
+            self.change_topics_here(topics, Vec::new()).await?;
         }
         let missing = PREDEFINED.iter().filter(|name| self.state.groups.find(name).is_none());
-        let groups: Vec<SubscriptionGroupConfig> = missing.map(|name| SubscriptionGroupConfig::new(name)).collect();
+        let groups: Vec<SubscriptionGroupConfig> =
+            missing.map(|name| SubscriptionGroupConfig::new(name)).collect();
         if !groups.is_empty() {
             self.change_groups(groups, Vec::new(), false).await?;
         }

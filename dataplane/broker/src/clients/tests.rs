@@ -105,7 +105,8 @@ fn a_broadcast_group_is_not_told() {
 fn a_v2_heartbeat_keeps_subscriptions_and_reports_another_fingerprint() {
     let mut clients = Clients::new();
     let v2 = |fingerprint, subscriptions| Registration { fingerprint, subscriptions, ..registration(&[]) };
-    let first = clients.register_consumer(&group(), client(1, 0), v2(7, Some(vec![Subscription::tags("a", "*", 1)])));
+    let first =
+        clients.register_consumer(&group(), client(1, 0), v2(7, Some(vec![Subscription::tags("a", "*", 1)])));
     assert!(!first.fingerprint);
     assert!(!clients.register_consumer(&group(), client(1, 1), v2(7, None)).fingerprint);
     assert!(clients.consumer_group("g").unwrap().subscriptions.contains_key("a"));

@@ -103,7 +103,9 @@ mod tests {
     #[test]
     fn a_cold_key_or_a_bad_value_refuses_the_whole_update() {
         let config = BrokerConfig::default();
-        assert!(matches!(apply(&config, "traceOn=false\nlistenPort=1234"), Err(ConfigError::NotHot { key }) if key == "listenPort"));
+        assert!(
+            matches!(apply(&config, "traceOn=false\nlistenPort=1234"), Err(ConfigError::NotHot { key }) if key == "listenPort")
+        );
         assert!(apply(&config, "listenPort=10911").is_ok());
         assert!(matches!(apply(&config, "maxMessageSize=much"), Err(ConfigError::BadValue { .. })));
         assert!(matches!(apply(&config, "brokerPermission=3"), Err(ConfigError::Bad { .. })));

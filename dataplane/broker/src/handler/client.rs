@@ -49,7 +49,8 @@ fn retry_topic(group: &str) -> Option<TopicName> {
 
 fn is_made(call: &Call, group: &str) -> bool {
     let state = &call.broker.state;
-    state.groups.find(group).is_some() && retry_topic(group).is_some_and(|topic| state.topics.find(&topic).is_some())
+    state.groups.find(group).is_some()
+        && retry_topic(group).is_some_and(|topic| state.topics.find(&topic).is_some())
 }
 
 async fn make(call: &Call, group: &str) -> Result<(), Failure> {
@@ -75,7 +76,8 @@ fn register(call: &Call, data: HeartbeatData) -> Result<Reply, Failure> {
     for consumer in data.consumer_data_set {
         let Some(group) = broker.state.groups.find(&consumer.group_name) else { continue };
         let sent = registration(consumer, data.without_sub, data.heartbeat_fingerprint, now.0);
-        let Change { notify, fingerprint } = broker.clients.write().register_consumer(&group.name, client.clone(), sent);
+        let Change { notify, fingerprint } =
+            broker.clients.write().register_consumer(&group.name, client.clone(), sent);
         fingerprint_changed |= fingerprint;
         if notify {
             changed.push(group.name.clone());
@@ -103,7 +105,8 @@ fn registration(consumer: ConsumerData, without_sub: bool, fingerprint: i32, now
         message_model: consumer.message_model,
         consume_from_where: consumer.consume_from_where,
     };
-    let subscriptions = consumer.subscription_data_set.into_iter().map(|data| subscription(data, now_ms)).collect();
+    let subscriptions =
+        consumer.subscription_data_set.into_iter().map(|data| subscription(data, now_ms)).collect();
     Registration { style, subscriptions: (!without_sub).then_some(subscriptions), fingerprint }
 }
 
@@ -136,7 +139,8 @@ pub(crate) fn unregister(call: &Call) -> Result<Reply, Failure> {
 pub(crate) fn members(call: &Call) -> Result<Reply, Failure> {
     let header = GetConsumerListByGroup::decode(&call.command.ext)?;
     let clients = call.broker.clients.read();
-    let members = clients.consumer_group(&header.consumer_group).map(|group| group.client_ids()).unwrap_or_default();
+    let members =
+        clients.consumer_group(&header.consumer_group).map(|group| group.client_ids()).unwrap_or_default();
     if members.is_empty() {
         return Err(Failure::Missing(format!("no consumer for this group, {}", header.consumer_group)));
     }

@@ -53,7 +53,10 @@ pub(crate) fn query(call: &Call) -> Result<Reply, Failure> {
 pub(crate) fn update(call: &Call) -> Result<Reply, Failure> {
     let header = UpdateConsumerOffset::decode(&call.command.ext)?;
     let state = &call.broker.state;
-    let group = state.groups.find(&header.consumer_group).ok_or_else(|| Failure::NoGroup(header.consumer_group.clone()))?;
+    let group = state
+        .groups
+        .find(&header.consumer_group)
+        .ok_or_else(|| Failure::NoGroup(header.consumer_group.clone()))?;
     let topic = state.topics.find(&header.topic).ok_or_else(|| Failure::NoTopic(header.topic.clone()))?;
     let queue = QueueId::from_wire(header.queue_id)
         .ok_or_else(|| Failure::Parameter(format!("queueId[{}] is illegal", header.queue_id)))?;
@@ -80,7 +83,8 @@ pub(crate) fn min(call: &Call) -> Result<Reply, Failure> {
 pub(crate) async fn by_time(call: Call) -> Result<Reply, Failure> {
     let header = SearchOffset::decode(&call.command.ext)?;
     let queue = call.queue(&header.topic, header.queue_id)?;
-    let upper = header.boundary_type.as_deref().is_some_and(|boundary| boundary.eq_ignore_ascii_case("upper"));
+    let upper =
+        header.boundary_type.as_deref().is_some_and(|boundary| boundary.eq_ignore_ascii_case("upper"));
     let boundary = if upper { Boundary::Upper } else { Boundary::Lower };
     found(call.broker.offset_by_time(queue, header.timestamp, boundary).await?)
 }
@@ -97,7 +101,11 @@ impl crate::broker::Broker {
     }
 
     /// Store time of a queue's record.
-    pub(crate) async fn store_time(&self, queue: Arc<Queue>, offset: QueueOffset) -> Result<Option<EpochMillis>, Failure> {
+    pub(crate) async fn store_time(
+        &self,
+        queue: Arc<Queue>,
+        offset: QueueOffset,
+    ) -> Result<Option<EpochMillis>, Failure> {
         self.cold_read(move |store| store.store_time(&queue, offset)).await
     }
 }

@@ -100,7 +100,8 @@ fn prepare(call: &Call) -> Result<Begun, Failure> {
     let broker = &call.broker;
     let live = broker.live.load();
     let header = PullMessage::decode(&call.command.ext)?;
-    let forbidden = |what, name: &str| Failure::Forbidden { what, name: name.into(), verb: "pulling message" };
+    let forbidden =
+        |what, name: &str| Failure::Forbidden { what, name: name.into(), verb: "pulling message" };
     if !live.config.readable() {
         return Err(forbidden(Forbidden::Broker, &broker.names.broker));
     }
@@ -109,7 +110,8 @@ fn prepare(call: &Call) -> Result<Begun, Failure> {
     if !group.config.consume_enable {
         return Err(forbidden(Forbidden::Group, &group.name));
     }
-    let topic = broker.state.topics.find(&header.topic).ok_or_else(|| Failure::NoTopic(header.topic.to_string()))?;
+    let topic =
+        broker.state.topics.find(&header.topic).ok_or_else(|| Failure::NoTopic(header.topic.to_string()))?;
     if !topic.readable() {
         return Err(forbidden(Forbidden::Topic, &topic.name));
     }
@@ -122,14 +124,20 @@ fn prepare(call: &Call) -> Result<Begun, Failure> {
     {
         let mut offsets = broker.state.offsets.lock();
         if let Some(target) = offsets.take_reset(&group.name, &topic.name, queue) {
-            return Ok(Begun::Moved(answer(&stored, ResponseCode::PULL_OFFSET_MOVED, target, "OFFSET_RESET")));
+            return Ok(Begun::Moved(answer(
+                &stored,
+                ResponseCode::PULL_OFFSET_MOVED,
+                target,
+                "OFFSET_RESET",
+            )));
         }
         if header.sys_flag & sys_flag::COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
             offsets.commit(&group.name, &topic.name, queue, QueueOffset(header.commit_offset));
         }
     }
     let max_messages = u32::try_from(header.max_msg_nums).unwrap_or(1).max(1);
-    let max_bytes = header.max_msg_bytes.and_then(|bytes| u32::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
+    let max_bytes =
+        header.max_msg_bytes.and_then(|bytes| u32::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
     Ok(Begun::Read(Box::new(Pull {
         conn: call.conn.clone(),
         command: call.command.clone(),
@@ -141,14 +149,19 @@ fn prepare(call: &Call) -> Result<Begun, Failure> {
         skipped: false,
         max_messages,
         max_bytes: max_bytes.unwrap_or(TOTAL_BYTES_MAX),
-        hold_ms: (header.sys_flag & sys_flag::SUSPEND != 0).then(|| hold_ms(&live, header.suspend_timeout_millis)),
+        hold_ms: (header.sys_flag & sys_flag::SUSPEND != 0)
+            .then(|| hold_ms(&live, header.suspend_timeout_millis)),
         started_ms: broker.monotonic_ms(),
     })))
 }
 
 fn readable_queue(topic: &Topic, asked: i32) -> Result<QueueId, Failure> {
     QueueId::from_wire(asked).filter(|queue| queue.0 < topic.queues()).ok_or_else(|| {
-        Failure::Parameter(format!("queueId[{asked}] is illegal, topic:[{}] has {} queues", topic.name, topic.queues()))
+        Failure::Parameter(format!(
+            "queueId[{asked}] is illegal, topic:[{}] has {} queues",
+            topic.name,
+            topic.queues()
+        ))
     })
 }
 
@@ -166,9 +179,15 @@ fn subscription(
     if header.sys_flag & sys_flag::SUBSCRIPTION != 0 {
         let expression = header.subscription.as_deref().unwrap_or_default();
         return match ExpressionKind::parse(header.expression_type.as_deref()) {
-            Some(ExpressionKind::Tag) => Ok(Arc::new(Subscription::tags(&topic.name, expression, header.sub_version))),
-            Some(ExpressionKind::Sql92) => Ok(Arc::new(Subscription::sql(&topic.name, expression, header.sub_version))),
-            None => Err(Failure::BadSubscription(header.expression_type.as_deref().unwrap_or_default().into())),
+            Some(ExpressionKind::Tag) => {
+                Ok(Arc::new(Subscription::tags(&topic.name, expression, header.sub_version)))
+            }
+            Some(ExpressionKind::Sql92) => {
+                Ok(Arc::new(Subscription::sql(&topic.name, expression, header.sub_version)))
+            }
+            None => {
+                Err(Failure::BadSubscription(header.expression_type.as_deref().unwrap_or_default().into()))
+            }
         };
     }
     let clients = broker.clients.read();
@@ -207,7 +226,9 @@ fn read(broker: &Broker, pull: &Pull) -> io::Result<ReadResult> {
         ..ReadLimits::default()
     };
     let read = |limits: ReadLimits| {
-        broker.store.read(&pull.queue, pull.from, &limits, &mut |unit| pull.subscription.wants(unit.tags_code))
+        broker
+            .store
+            .read(&pull.queue, pull.from, &limits, &mut |unit| pull.subscription.wants(unit.tags_code))
     };
     let found = read(most(
         config.max_transfer_count_on_message_in_memory,
@@ -257,7 +278,7 @@ fn count(broker: &Broker, pull: &Pull, found: &ReadResult) {
     counters.reads.got.add(amount(found.messages));
     counters.reads.got_bytes.add(amount(found.bytes));
     counters.reads.latency_ms.add(broker.monotonic_ms().saturating_sub(pull.started_ms));
-    }
+}
 
 fn answer(queue: &Queue, code: ResponseCode, next: QueueOffset, status: &str) -> Reply {
     let header = PullMessageResponse {

@@ -42,14 +42,18 @@ pub(crate) async fn by_key(call: Call) -> Result<Reply, Failure> {
     let topic = topic.ok_or_else(none)?;
     let (begin, end) = (header.begin_timestamp, header.end_timestamp);
     let key = header.key;
-    let found: Vec<Bytes> =
-        call.broker.cold_read(move |store| store.query(&topic, &key, wanted, begin, end).map(touched)).await?;
+    let found: Vec<Bytes> = call
+        .broker
+        .cold_read(move |store| store.query(&topic, &key, wanted, begin, end).map(touched))
+        .await?;
     if found.is_empty() {
         return Err(none());
     }
     let (offset, time) = call.broker.store.index_position();
-    let header =
-        QueryMessageResponse { index_last_update_timestamp: time, index_last_update_phyoffset: offset.to_wire() };
+    let header = QueryMessageResponse {
+        index_last_update_timestamp: time,
+        index_last_update_phyoffset: offset.to_wire(),
+    };
     Ok(Reply::header(&header).with_slices(found))
 }
 

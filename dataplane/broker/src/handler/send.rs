@@ -204,7 +204,9 @@ const ROUNDS: u32 = 3;
 async fn make_topic_then_send(broker: Arc<Broker>, conn: Conn, command: Command, mut make: MakeTopic) {
     for _ in 0..ROUNDS {
         let made = match make {
-            MakeTopic::FromTemplate { topic, template, queues } => broker.make_topic(topic, &template, queues).await,
+            MakeTopic::FromTemplate { topic, template, queues } => {
+                broker.make_topic(topic, &template, queues).await
+            }
             MakeTopic::DeadLetter(topic) => broker.make_internal_topic(topic, 1).await,
         };
         let mut sends = Sends::new(&broker, &conn);

@@ -18,8 +18,10 @@ use crate::state::groups::Group;
 pub(crate) async fn send_back(call: Call) -> Result<Reply, Failure> {
     let header = ConsumerSendMsgBack::decode(&call.command.ext)?;
     let broker = &call.broker;
-    let group = broker.state.groups.find(&header.group).ok_or_else(|| Failure::NoGroup(header.group.clone()))?;
-    let forbidden = |what, name: &str| Failure::Forbidden { what, name: name.into(), verb: "sending message" };
+    let group =
+        broker.state.groups.find(&header.group).ok_or_else(|| Failure::NoGroup(header.group.clone()))?;
+    let forbidden =
+        |what, name: &str| Failure::Forbidden { what, name: name.into(), verb: "sending message" };
     if !broker.live.load().config.writable() {
         return Err(forbidden(Forbidden::Broker, &broker.names.broker));
     }
@@ -49,7 +51,8 @@ pub(crate) async fn send_back(call: Call) -> Result<Reply, Failure> {
     let (topic, level) = if dead {
         let dead = broker.make_internal_topic(TopicName::dlq_of(&group.name), 1).await?;
         properties.set(names::DLQ_ORIGIN_TOPIC, &origin);
-        properties.set(names::DLQ_ORIGIN_MESSAGE_ID, record.properties().get(names::UNIQ_KEY).unwrap_or(&first_id));
+        properties
+            .set(names::DLQ_ORIGIN_MESSAGE_ID, record.properties().get(names::UNIQ_KEY).unwrap_or(&first_id));
         (dead, None)
     } else {
         (retry, broker.levels.clamp(level))

@@ -38,7 +38,11 @@ fn sizes(broker: &Broker, families: &mut Families<'_>) -> Result<(), prometheus:
     families.gauge("rocketmq_broker_permission", "Permission of the broker", permission)?;
     families.gauge("rocketmq_topic_number", "Topics", count(broker.state.topics.len()))?;
     families.gauge("rocketmq_consumer_group_number", "Consumer groups", count(broker.state.groups.len()))?;
-    families.gauge("bolide_broker_held_pulls", "Pulls that wait for messages", count(broker.hold.lock().len()))?;
+    families.gauge(
+        "bolide_broker_held_pulls",
+        "Pulls that wait for messages",
+        count(broker.hold.lock().len()),
+    )?;
     let unreadable = i64::try_from(broker.state.unreadable()).unwrap_or(i64::MAX);
     families.gauge("bolide_broker_state_records_unreadable", "State records passed over", unreadable)
 }
@@ -80,7 +84,9 @@ fn given(broker: &Broker, families: &mut Families<'_>) -> Result<(), prometheus:
     let dead: Vec<_> = all
         .iter()
         .filter(|group| group.counters.dead_letters.total() > 0)
-        .map(|group| ([group.name.as_str(), flag(groups::is_system(&group.name))], group.counters.dead_letters.total()))
+        .map(|group| {
+            ([group.name.as_str(), flag(groups::is_system(&group.name))], group.counters.dead_letters.total())
+        })
         .collect();
     let labels = ["consumer_group", "is_system"];
     families.counters("rocketmq_send_to_dlq_messages_total", "Messages given up", labels, &dead)
@@ -96,7 +102,12 @@ fn connections(broker: &Broker, families: &mut Families<'_>) -> Result<(), prome
     }
     let rows: Vec<_> =
         producers.iter().map(|(language, version)| ([language.name(), version.as_str()], 1)).collect();
-    families.gauges("rocketmq_producer_connections", "Connected producers", ["language", "version"], &rows)?;
+    families.gauges(
+        "rocketmq_producer_connections",
+        "Connected producers",
+        ["language", "version"],
+        &rows,
+    )?;
     let mut consumers = Vec::new();
     for (group, members) in clients.consumer_groups() {
         for client in members.members.values() {
@@ -126,7 +137,8 @@ fn lag(broker: &Broker, families: &mut Families<'_>) -> Result<(), prometheus::E
             let Some(stored) = broker.store.queue(topic, id) else { continue };
             behind = behind.saturating_add(stored.max().0.saturating_sub(*offset).max(0));
             let pulled = broker.state.offsets.lock().pulled(group, topic, id);
-            inflight = inflight.saturating_add(pulled.map_or(0, |pulled| pulled.0.saturating_sub(*offset).max(0)));
+            inflight =
+                inflight.saturating_add(pulled.map_or(0, |pulled| pulled.0.saturating_sub(*offset).max(0)));
         }
         let system = flag(groups::is_system(group) || topics::is_system(topic));
         rows.push(([group, topic, flag(topic.starts_with(RETRY_PREFIX)), system], behind, inflight));
@@ -135,5 +147,10 @@ fn lag(broker: &Broker, families: &mut Families<'_>) -> Result<(), prometheus::E
     let inflight: Vec<_> = rows.iter().map(|(labels, _, inflight)| (*labels, *inflight)).collect();
     let labels = ["consumer_group", "topic", "is_retry", "is_system"];
     families.gauges("rocketmq_consumer_lag_messages", "Messages not yet consumed", labels, &lag)?;
-    families.gauges("rocketmq_consumer_inflight_messages", "Messages pulled, not yet committed", labels, &inflight)
+    families.gauges(
+        "rocketmq_consumer_inflight_messages",
+        "Messages pulled, not yet committed",
+        labels,
+        &inflight,
+    )
 }

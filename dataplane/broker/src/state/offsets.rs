@@ -27,7 +27,6 @@ type Queues = BTreeMap<QueueId, Slot>;
 pub(crate) struct Offsets {
     groups: HashMap<GroupName, HashMap<TopicName, Queues>>,
     dirty: Vec<(GroupName, TopicName, QueueId)>,
-    commits: u64,
 }
 
 /// Whether applied records also say what consumers are told.
@@ -63,7 +62,13 @@ impl Offsets {
     }
 
     /// Commits an offset; it may go backwards. Ignored while a reset of the queue waits for its pull.
-    pub(crate) fn commit(&mut self, group: &GroupName, topic: &TopicName, queue: QueueId, offset: QueueOffset) {
+    pub(crate) fn commit(
+        &mut self,
+        group: &GroupName,
+        topic: &TopicName,
+        queue: QueueId,
+        offset: QueueOffset,
+    ) {
         let slot = self.slot_mut(group, topic, queue);
         if slot.reset.is_some() || slot.current == Some(offset) {
             return;
@@ -72,13 +77,21 @@ impl Offsets {
         if !std::mem::replace(&mut slot.dirty, true) {
             self.dirty.push((group.clone(), topic.clone(), queue));
         }
-        self.commits = self.commits.wrapping_add(1);
     }
 
     /// Remembers where a pull ended.
-    pub(crate) fn note_pull(&mut self, group: &GroupName, topic: &TopicName, queue: QueueId, next: QueueOffset) {
-        if let Some(slot) =
-            self.groups.get_mut(&**group).and_then(|topics| topics.get_mut(&**topic)).and_then(|q| q.get_mut(&queue))
+    pub(crate) fn note_pull(
+        &mut self,
+        group: &GroupName,
+        topic: &TopicName,
+        queue: QueueId,
+        next: QueueOffset,
+    ) {
+        if let Some(slot) = self
+            .groups
+            .get_mut(&**group)
+            .and_then(|topics| topics.get_mut(&**topic))
+            .and_then(|q| q.get_mut(&queue))
         {
             slot.pulled = Some(next);
             return;
@@ -87,7 +100,13 @@ impl Offsets {
     }
 
     /// Commits `offset` and makes the next pull of the queue start there.
-    pub(crate) fn reset(&mut self, group: &GroupName, topic: &TopicName, queue: QueueId, offset: QueueOffset) {
+    pub(crate) fn reset(
+        &mut self,
+        group: &GroupName,
+        topic: &TopicName,
+        queue: QueueId,
+        offset: QueueOffset,
+    ) {
         self.slot_mut(group, topic, queue).reset = None;
         self.commit(group, topic, queue, offset);
         self.slot_mut(group, topic, queue).reset = Some(offset);
@@ -101,13 +120,21 @@ impl Offsets {
     /// Topics that the group has committed offsets for.
     pub(crate) fn topics_of(&self, group: &str) -> Vec<TopicName> {
         let Some(topics) = self.groups.get(group) else { return Vec::new() };
-        topics.iter().filter(|(_, queues)| queues.values().any(|slot| slot.current.is_some())).map(|(t, _)| t.clone()).collect()
+        topics
+            .iter()
+            .filter(|(_, queues)| queues.values().any(|slot| slot.current.is_some()))
+            .map(|(t, _)| t.clone())
+            .collect()
     }
 
     /// Groups that have committed offsets for the topic.
     pub(crate) fn groups_of(&self, topic: &str) -> Vec<GroupName> {
         let committed = |queues: &Queues| queues.values().any(|slot| slot.current.is_some());
-        self.groups.iter().filter(|(_, t)| t.get(topic).is_some_and(committed)).map(|(group, _)| group.clone()).collect()
+        self.groups
+            .iter()
+            .filter(|(_, t)| t.get(topic).is_some_and(committed))
+            .map(|(group, _)| group.clone())
+            .collect()
     }
 
     /// Committed offsets of a group in a topic, by queue.
@@ -116,17 +143,13 @@ impl Offsets {
         queues.into_iter().flatten().filter_map(|(queue, slot)| Some((*queue, slot.current?))).collect()
     }
 
-    /// Number of commits so far; changes whenever something was committed.
-    pub(crate) fn commits(&self) -> u64 {
-        self.commits
-    }
-
     /// Up to `max` dirty queues with their offsets, which are dirty no longer. Give them back with `again` when the log refuses.
     pub(crate) fn take_dirty(&mut self, max: usize) -> OffsetTable {
         let mut table = OffsetTable::new();
         let rest = self.dirty.split_off(self.dirty.len().min(max));
         for (group, topic, queue) in std::mem::replace(&mut self.dirty, rest) {
-            let slot = self.groups.get_mut(&*group).and_then(|t| t.get_mut(&*topic)).and_then(|q| q.get_mut(&queue));
+            let slot =
+                self.groups.get_mut(&*group).and_then(|t| t.get_mut(&*topic)).and_then(|q| q.get_mut(&queue));
             let Some(slot) = slot else { continue };
             slot.dirty = false;
             if let Some(offset) = slot.current {
@@ -192,8 +215,10 @@ impl Offsets {
         let mut table = OffsetTable::new();
         for (group, topics) in &self.groups {
             for (topic, queues) in topics {
-                let found: BTreeMap<i32, i64> =
-                    queues.iter().filter_map(|(queue, slot)| Some((queue.to_wire(), value(slot)?.0))).collect();
+                let found: BTreeMap<i32, i64> = queues
+                    .iter()
+                    .filter_map(|(queue, slot)| Some((queue.to_wire(), value(slot)?.0)))
+                    .collect();
                 if !found.is_empty() {
                     table.insert(key(topic, group), found);
                 }

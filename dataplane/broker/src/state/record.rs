@@ -70,10 +70,13 @@ mod tests {
 
     #[test]
     fn records_read_back_and_name_their_kind() {
-        let record = StateRecord::Offsets { offsets: BTreeMap::from([("t@g".into(), BTreeMap::from([(3, 9)]))]) };
+        let record =
+            StateRecord::Offsets { offsets: BTreeMap::from([("t@g".into(), BTreeMap::from([(3, 9)]))]) };
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(text, r#"{"offsets":{"offsets":{"t@g":{"3":9}}}}"#);
-        let StateRecord::Offsets { offsets } = serde_json::from_str(&text).unwrap() else { panic!("another kind") };
+        let StateRecord::Offsets { offsets } = serde_json::from_str(&text).unwrap() else {
+            panic!("another kind")
+        };
         assert_eq!(offsets["t@g"][&3], 9);
         assert_eq!(record.kind(), "offsets");
     }

@@ -102,7 +102,8 @@ impl Snapshot {
 
     /// The state as the applied log says, to be written as of `covers`.
     pub(crate) fn of(state: &State, covers: LogOffset) -> Snapshot {
-        let mut topics: Vec<TopicConfig> = state.topics.all().iter().map(|topic| topic.config.clone()).collect();
+        let mut topics: Vec<TopicConfig> =
+            state.topics.all().iter().map(|topic| topic.config.clone()).collect();
         topics.sort_by(|a, b| a.topic_name.cmp(&b.topic_name));
         let mut groups: Vec<_> = state.groups.all().iter().map(|group| group.config.clone()).collect();
         groups.sort_by(|a, b| a.group_name.cmp(&b.group_name));
@@ -152,7 +153,8 @@ impl Snapshot {
         snapshots.push(described);
         let sidecar = Sidecar { version: VERSION, snapshots };
         let path = folder.join(SIDECAR);
-        let text = serde_json::to_vec(&sidecar).map_err(|source| SnapshotError::Form { path: path.clone(), source: source.into() })?;
+        let text = serde_json::to_vec(&sidecar)
+            .map_err(|source| SnapshotError::Form { path: path.clone(), source: source.into() })?;
         replace(disk, &path, &text)?;
         for (name, bytes) in &encoded {
             replace(disk, &folder.join(name), bytes)?;
@@ -177,9 +179,11 @@ fn covered(sidecar: &Sidecar, bytes: &BTreeMap<String, Vec<u8>>) -> LogOffset {
 
 fn read_sidecar(disk: &dyn Disk, folder: &Path) -> Result<Sidecar, SnapshotError> {
     let path = folder.join(SIDECAR);
-    let Some(bytes) = read(disk, &path)? else { return Ok(Sidecar { version: VERSION, snapshots: Vec::new() }) };
-    let sidecar: Sidecar =
-        bolide_wire::json::from_slice(&bytes).map_err(|source| SnapshotError::Form { path: path.clone(), source })?;
+    let Some(bytes) = read(disk, &path)? else {
+        return Ok(Sidecar { version: VERSION, snapshots: Vec::new() });
+    };
+    let sidecar: Sidecar = bolide_wire::json::from_slice(&bytes)
+        .map_err(|source| SnapshotError::Form { path: path.clone(), source })?;
     if sidecar.version != VERSION {
         return Err(SnapshotError::Version { path, found: sidecar.version });
     }

@@ -43,7 +43,9 @@ impl Sends<'_> {
         let mut encode = |message: BatchMessage<'_>| -> Result<(), Stop> {
             let scan = Scan::new(message.properties);
             if scan.delay > 0 || scan.transaction || scan.timer {
-                return Err(Failure::MessageIllegal("a batch holds a delayed or transactional message").into());
+                return Err(
+                    Failure::MessageIllegal("a batch holds a delayed or transactional message").into()
+                );
             }
             let mut properties = String::with_capacity(message.properties.len() + common.len() + 48);
             scan.write(&mut properties);
@@ -110,7 +112,8 @@ impl Sends<'_> {
 fn common_properties(sent: &str, added: &str) -> String {
     let mut common = String::with_capacity(sent.len() + added.len());
     for (name, value) in PropertiesRef::new(sent) {
-        let of_one = matches!(name, names::UNIQ_KEY | names::TAGS | names::KEYS | names::DELAY | names::TRAN_MSG);
+        let of_one =
+            matches!(name, names::UNIQ_KEY | names::TAGS | names::KEYS | names::DELAY | names::TRAN_MSG);
         if !of_one && !name.starts_with(names::TRANSIENT_PREFIX) {
             push(&mut common, name, value);
         }

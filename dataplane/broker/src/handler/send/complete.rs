@@ -72,7 +72,11 @@ fn stored(broker: &Broker, waiting: Vec<Waiting>, placed: &[Placed]) -> Vec<Outg
         id.clear();
         for (index, placed) in own.iter().enumerate() {
             let separator = if index == 0 { "" } else { "," };
-            let written = write!(id, "{separator}{}", OffsetMessageId { host: broker.store_host, offset: placed.log_offset });
+            let written = write!(
+                id,
+                "{separator}{}",
+                OffsetMessageId { host: broker.store_host, offset: placed.log_offset }
+            );
             debug_assert!(written.is_ok(), "writing to a string cannot fail");
         }
         reply.ext.insert("msgId", &id);

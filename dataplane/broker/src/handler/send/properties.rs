@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn one_walk_finds_everything() {
-        let text = "TAGS\u{1}A\u{2}KEYS\u{1}k1 k2\u{2}UNIQ_KEY\u{1}U\u{2}DELAY\u{1}3\u{2}WAIT\u{1}false\u{2}x\u{1}y";
+        let text =
+            "TAGS\u{1}A\u{2}KEYS\u{1}k1 k2\u{2}UNIQ_KEY\u{1}U\u{2}DELAY\u{1}3\u{2}WAIT\u{1}false\u{2}x\u{1}y";
         let scan = Scan::new(text);
         assert_eq!((scan.tags, scan.keys, scan.unique), (Some("A"), Some("k1 k2"), Some("U")));
         assert_eq!((scan.delay, scan.wait, scan.transaction, scan.timer), (3, false, false, false));
@@ -118,7 +119,9 @@ mod tests {
 
     #[test]
     fn a_client_cannot_send_what_the_broker_sets() {
-        let scan = Scan::new("POP_CK\u{1}1\u{2}a\u{1}b\u{2}DELAY_SRC\u{1}3:9\u{2}CLUSTER\u{1}x\u{2}__RMQ.TRANSIENT.a\u{1}1\u{2}");
+        let scan = Scan::new(
+            "POP_CK\u{1}1\u{2}a\u{1}b\u{2}DELAY_SRC\u{1}3:9\u{2}CLUSTER\u{1}x\u{2}__RMQ.TRANSIENT.a\u{1}1\u{2}",
+        );
         let mut out = String::new();
         scan.write(&mut out);
         assert_eq!(out, "a\u{1}b\u{2}");

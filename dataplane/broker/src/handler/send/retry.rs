@@ -29,7 +29,9 @@ impl Sends<'_> {
         queue: QueueId,
     ) -> Result<(Arc<Topic>, QueueId, i32), Stop> {
         let Some(name) = topic.name.strip_prefix(RETRY_PREFIX) else { return Ok((topic, queue, scan.delay)) };
-        let Some(group) = self.broker.state.groups.find(name) else { return Err(Failure::NoGroup(name.into()).into()) };
+        let Some(group) = self.broker.state.groups.find(name) else {
+            return Err(Failure::NoGroup(name.into()).into());
+        };
         let said = header.max_reconsume_times.filter(|_| command.version >= SAYS_MAX_RECONSUME_TIMES);
         let most = said.unwrap_or(group.config.retry_max_times);
         let times = header.reconsume_times.unwrap_or(0);

@@ -19,8 +19,12 @@ impl UniqueIds {
     pub(crate) fn new(address: IpAddr, pid: u32, salt: u32) -> UniqueIds {
         let mut prefix = String::with_capacity(56);
         match address {
-            IpAddr::V4(address) => address.octets().iter().for_each(|byte| hex(&mut prefix, u32::from(*byte), 2)),
-            IpAddr::V6(address) => address.octets().iter().for_each(|byte| hex(&mut prefix, u32::from(*byte), 2)),
+            IpAddr::V4(address) => {
+                address.octets().iter().for_each(|byte| hex(&mut prefix, u32::from(*byte), 2))
+            }
+            IpAddr::V6(address) => {
+                address.octets().iter().for_each(|byte| hex(&mut prefix, u32::from(*byte), 2))
+            }
         }
         hex(&mut prefix, pid & 0xFFFF, 4);
         hex(&mut prefix, salt, 8);

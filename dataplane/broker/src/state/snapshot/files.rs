@@ -21,10 +21,17 @@ const DELAYS: &str = "delayOffset.json";
 pub(super) const NAMES: &[&str] = &[TOPICS, GROUPS, OFFSETS, DELAYS];
 
 /// The files of a snapshot.
-pub(super) fn encode(folder: &Path, snapshot: &Snapshot) -> Result<Vec<(&'static str, Vec<u8>)>, SnapshotError> {
+pub(super) fn encode(
+    folder: &Path,
+    snapshot: &Snapshot,
+) -> Result<Vec<(&'static str, Vec<u8>)>, SnapshotError> {
     let topics = TopicConfigTable {
         data_version: Some(snapshot.topics_version),
-        topic_config_table: snapshot.topics.iter().map(|topic| (topic.topic_name.clone(), topic.clone())).collect(),
+        topic_config_table: snapshot
+            .topics
+            .iter()
+            .map(|topic| (topic.topic_name.clone(), topic.clone()))
+            .collect(),
         ..TopicConfigTable::default()
     };
     let groups = SubscriptionGroupTable {
@@ -32,9 +39,15 @@ pub(super) fn encode(folder: &Path, snapshot: &Snapshot) -> Result<Vec<(&'static
         forbidden_table: snapshot.forbidden.clone(),
         subscription_group_table: snapshot.groups.iter().map(|g| (g.group_name.clone(), g.clone())).collect(),
     };
-    let offsets =
-        ConsumerOffsetTable { data_version: Some(DataVersion::default()), offset_table: snapshot.offsets.clone() };
-    let delays = snapshot.delays.iter().filter_map(|(level, next)| Some((i32::try_from(*level).ok()?, *next))).collect();
+    let offsets = ConsumerOffsetTable {
+        data_version: Some(DataVersion::default()),
+        offset_table: snapshot.offsets.clone(),
+    };
+    let delays = snapshot
+        .delays
+        .iter()
+        .filter_map(|(level, next)| Some((i32::try_from(*level).ok()?, *next)))
+        .collect();
     let delays = DelayOffsetTable { data_version: Some(DataVersion::default()), offset_table: delays };
     Ok(vec![
         (TOPICS, write(folder, TOPICS, &topics)?),
@@ -57,7 +70,11 @@ pub(super) fn decode(folder: &Path, bytes: &BTreeMap<String, Vec<u8>>) -> Result
         groups: groups.subscription_group_table.into_values().collect(),
         forbidden: groups.forbidden_table,
         offsets: offsets.offset_table,
-        delays: delays.offset_table.into_iter().filter_map(|(level, at)| Some((u32::try_from(level).ok()?, at))).collect(),
+        delays: delays
+            .offset_table
+            .into_iter()
+            .filter_map(|(level, at)| Some((u32::try_from(level).ok()?, at)))
+            .collect(),
         ..Snapshot::default()
     })
 }
@@ -67,7 +84,11 @@ fn write<T: Serialize>(folder: &Path, name: &str, value: &T) -> Result<Vec<u8>, 
         .map_err(|source| SnapshotError::Form { path: folder.join(name), source: source.into() })
 }
 
-fn parse<T: DeserializeOwned>(folder: &Path, name: &str, bytes: &BTreeMap<String, Vec<u8>>) -> Result<T, SnapshotError> {
+fn parse<T: DeserializeOwned>(
+    folder: &Path,
+    name: &str,
+    bytes: &BTreeMap<String, Vec<u8>>,
+) -> Result<T, SnapshotError> {
     let bytes = bytes.get(name).map(Vec::as_slice).unwrap_or_default();
     json::from_slice(bytes).map_err(|source| SnapshotError::Form { path: folder.join(name), source })
 }
