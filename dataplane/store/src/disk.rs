@@ -113,8 +113,12 @@ pub(crate) fn read_small(disk: &dyn Disk, path: &Path, limit: u64) -> io::Result
 pub(crate) fn replace_small(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let file = disk.create(&temporary)?;
-    file.write_at(&mut [IoSlice::new(bytes)], 0)?;
-    file.sync_data()?;
+    let written = file.write_at(&mut [IoSlice::new(bytes)], 0).and_then(|()| file.sync_data());
+    if let Err(error) = written {
+        // Best effort: the next try replaces it.
+        let _ = disk.remove(&temporary);
+        return Err(error);
+    }
     disk.rename(&temporary, path)?;
     match path.parent() {
         Some(dir) => disk.sync_dir(dir),

@@ -3,11 +3,13 @@
 //! Segments are forced to disk in the order of the log, and a finished segment is noted durably before anything of the next
 //! one counts as flushed. So recovery can tell a damaged segment (refuse) from one that was never flushed (cut off).
 
-use std::{io, sync::Arc};
+use std::{
+    io::{self, IoSlice},
+    sync::Arc,
+};
 
 use crate::{
     checkpoint::{self, FLUSHED_FILE},
-    disk::replace_small,
     shared::Shared,
 };
 
@@ -42,10 +44,12 @@ impl Shared {
         Ok(())
     }
 
-    /// Makes it durable that the log is on disk up to here.
-    pub(crate) fn note_flushed(&self, offset: u64) -> io::Result<()> {
-        let path = self.config.root.join(FLUSHED_FILE);
-        replace_small(self.disk.as_ref(), &path, &checkpoint::encode_flushed(offset))
+    /// Makes it durable that the log is on disk up to here. In place, since there may be no room for a new file; a single
+    /// sector is old or new, and a bad one only makes recovery less strict.
+    fn note_flushed(&self, offset: u64) -> io::Result<()> {
+        let file = self.disk.open(&self.config.root.join(FLUSHED_FILE))?;
+        file.write_at(&mut [IoSlice::new(&checkpoint::encode_flushed(offset))], 0)?;
+        file.sync_data()
     }
 
     /// True when the shell should flush without waiting for the interval.

@@ -141,20 +141,20 @@ impl Segments {
 
     /// Makes the next segment ahead of its use, unless there is one already.
     pub(crate) fn prepare(&self) -> io::Result<()> {
+        // Held while the file is made: who needs it meanwhile waits for this one rather than making it twice.
+        let mut spare = self.spare.lock();
         let base = self.next_base();
-        if self.spare.lock().as_ref().is_some_and(|spare| spare.base == base) {
-            return Ok(());
+        if spare.as_ref().is_none_or(|spare| spare.base != base) {
+            *spare = Some(Segment::create(self.disk.as_ref(), &self.dir, base, self.size)?);
         }
-        let made = Segment::create(self.disk.as_ref(), &self.dir, base, self.size)?;
-        *self.spare.lock() = Some(made);
         Ok(())
     }
 
     /// Appends the next segment to the list: the spare one, or one made now.
     pub(crate) fn add(&self) -> io::Result<Arc<Segment>> {
+        let mut spare = self.spare.lock();
         let base = self.next_base();
-        let spare = self.spare.lock().take().filter(|spare| spare.base == base);
-        let segment = match spare {
+        let segment = match spare.take().filter(|spare| spare.base == base) {
             Some(segment) => segment,
             None => Segment::create(self.disk.as_ref(), &self.dir, base, self.size)?,
         };

@@ -397,7 +397,8 @@ fn last_run(disk: &dyn Disk, config: &StoreConfig) -> io::Result<LastRun> {
 /// Writes the mark of an open store: the process id, as the original does, and the machine's start. Notes before how far
 /// the log is known to be on disk, so that the next recovery knows of every byte after it that it may be lost.
 fn mark_open(shared: &Shared) -> io::Result<()> {
-    shared.note_flushed(shared.log.flushed())?;
+    let flushed = checkpoint::encode_flushed(shared.log.flushed());
+    replace_small(shared.disk.as_ref(), &shared.config.root.join(FLUSHED_FILE), &flushed)?;
     let text = format!("{}\n{}\n", std::process::id(), shared.disk.boot_id());
     replace_small(shared.disk.as_ref(), &shared.config.root.join(ABORT_FILE), text.as_bytes())
 }

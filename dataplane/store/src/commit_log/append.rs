@@ -256,7 +256,7 @@ pub(crate) fn is_valid(batch: &AppendBatch, segment_bytes: u64) -> bool {
         }
         rest = later;
     }
-    let framed = |queue: &Queue, len: u32| !queue.topic().is_empty() && len as usize >= MIN_RECORD_BYTES;
+    let framed = |queue: &Queue, len: u32| queue.storable() && len as usize >= MIN_RECORD_BYTES;
     total == batch.buf.len() as u64 && batch.entries.iter().all(|entry| framed(&entry.queue, entry.len))
 }
 

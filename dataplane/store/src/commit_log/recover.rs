@@ -162,6 +162,7 @@ impl Shared {
             self.disk.remove_dir(&self.queues.files().dir().join(topic.name))?;
         }
         self.index.clear()?;
+        self.index.start_at(0, 0);
         self.log.start_at(0, 0, 0);
         self.log.segments.add_first(0)?;
         Ok(())

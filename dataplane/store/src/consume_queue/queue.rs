@@ -8,7 +8,7 @@ use std::{
 use bolide_wire::{QueueId, QueueOffset, TopicName};
 use parking_lot::Mutex;
 
-use super::{RawUnit, UNIT_BYTES, Unit};
+use super::{RawUnit, UNIT_BYTES, Unit, files::is_folder_name};
 
 /// Units kept in memory after they were written, for consumers that keep up.
 const RECENT_UNITS: usize = 2048;
@@ -18,6 +18,8 @@ const RECENT_UNITS: usize = 2048;
 pub struct Queue {
     topic: TopicName,
     id: QueueId,
+    /// The topic may be a folder's name.
+    storable: bool,
     /// Tells queues of one name apart in the file handle cache.
     pub(super) serial: u64,
     /// Next offset to assign; changed by the writer (and by recovery) only.
@@ -59,6 +61,7 @@ pub(crate) struct Unwritten {
 impl Queue {
     pub(super) fn new(topic: TopicName, id: QueueId, serial: u64, min: i64, next: i64) -> Self {
         Self {
+            storable: is_folder_name(&topic),
             topic,
             id,
             serial,
@@ -111,6 +114,11 @@ impl Queue {
     #[must_use]
     pub fn deleted(&self) -> bool {
         self.deleted.load(Ordering::Acquire)
+    }
+
+    /// False for a topic that cannot be a folder of the store; nothing is appended to it.
+    pub(crate) fn storable(&self) -> bool {
+        self.storable
     }
 
     pub(super) fn mark_deleted(&self) {

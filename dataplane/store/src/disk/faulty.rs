@@ -109,8 +109,11 @@ impl State {
     }
 
     fn used(&self) -> u64 {
-        let of = |inode: &Inode| inode.reserved.max((inode.live.len() as u64).saturating_mul(SECTOR));
-        self.inodes.values().map(of).fold(0, u64::saturating_add)
+        let of = |inode: &u64| {
+            let found = self.inodes.get(inode);
+            found.map_or(0, |inode| inode.reserved.max((inode.live.len() as u64).saturating_mul(SECTOR)))
+        };
+        self.names.values().map(of).fold(0, u64::saturating_add)
     }
 
     fn drop_unlinked(&mut self) {
@@ -369,8 +372,11 @@ impl DiskFile for FaultyFile {
             let used = state.used();
             let capacity = state.capacity;
             let found = state.inodes.get_mut(&inode).ok_or(io::ErrorKind::NotFound)?;
-            let beyond = pos.saturating_add(bytes.len() as u64) > found.reserved;
-            if beyond && used.saturating_add(bytes.len() as u64) > capacity {
+            let end = pos.saturating_add(bytes.len() as u64);
+            let sectors = pos / SECTOR..end.div_ceil(SECTOR);
+            let present = found.live.range(sectors.clone()).count() as u64;
+            let new = sectors.end.saturating_sub(sectors.start).saturating_sub(present);
+            if end > found.reserved && new > 0 && used.saturating_add(new.saturating_mul(SECTOR)) > capacity {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             write_live(found, bytes.get(..part).unwrap_or_default(), pos);

@@ -274,16 +274,6 @@ impl Harness {
         self.settle();
     }
 
-    pub(crate) fn reopen(&mut self) {
-        let (store, steps) =
-            open(&self.disk.restart(Crash::Process), &self.config, &self.clock, &self.recorder)
-                .expect("opens");
-        self.disk = self.disk.restart(Crash::Process);
-        drop((store, steps));
-        let (store, steps) = open(&self.disk, &self.config, &self.clock, &self.recorder).expect("opens");
-        (self.store, self.steps) = (store, steps);
-    }
-
     /// Everything that can be read, by id. Checks that queues are dense and nothing is made up.
     pub(crate) fn read_all(&self) -> BTreeMap<u64, (String, u32, i64, u64)> {
         let mut found = BTreeMap::new();
