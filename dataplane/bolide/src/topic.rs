@@ -182,7 +182,8 @@ async fn list(args: ListArgs) -> anyhow::Result<()> {
 async fn system_topics(admin: &Admin, masters: &[Master]) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     for master in masters {
-        names.extend([master.cluster.clone(), master.broker.clone()]);
+        let replies = format!("{}_REPLY_TOPIC", master.cluster);
+        names.extend([master.cluster.clone(), master.broker.clone(), replies]);
         names.extend(admin.system_topics(&master.address).await?);
     }
     Ok(names)
