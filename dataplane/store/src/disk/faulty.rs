@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use super::{DirEntry, Disk, DiskFile, DiskLock, Space};
 
 const SECTOR: u64 = 512;
+const SECTOR_BYTES: usize = 512;
 
 /// What goes wrong at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub enum Crash {
     Machine,
 }
 
-type Sector = Box<[u8; SECTOR as usize]>;
+type Sector = Box<[u8; SECTOR_BYTES]>;
 
 #[derive(Clone, Default)]
 struct Inode {
@@ -306,7 +307,7 @@ fn read_live(inode: &Inode, buf: &mut [u8], pos: u64) {
     while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
         let at = pos.saturating_add(done as u64);
         let within = usize::try_from(at % SECTOR).unwrap_or(0);
-        let count = rest.len().min((SECTOR as usize).saturating_sub(within));
+        let count = rest.len().min(SECTOR_BYTES.saturating_sub(within));
         let Some(into) = rest.get_mut(..count) else { return };
         match inode.live.get(&(at / SECTOR)).and_then(|bytes| bytes.get(within..within.saturating_add(count)))
         {
@@ -322,8 +323,8 @@ fn write_live(inode: &mut Inode, bytes: &[u8], pos: u64) {
     while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
         let at = pos.saturating_add(done as u64);
         let within = usize::try_from(at % SECTOR).unwrap_or(0);
-        let count = rest.len().min((SECTOR as usize).saturating_sub(within));
-        let sector = inode.live.entry(at / SECTOR).or_insert_with(|| Box::new([0; SECTOR as usize]));
+        let count = rest.len().min(SECTOR_BYTES.saturating_sub(within));
+        let sector = inode.live.entry(at / SECTOR).or_insert_with(|| Box::new([0; SECTOR_BYTES]));
         if let (Some(into), Some(from)) =
             (sector.get_mut(within..within.saturating_add(count)), rest.get(..count))
         {
@@ -364,7 +365,8 @@ impl DiskFile for FaultyFile {
         self.change(|state, inode, crash| {
             // A write ends between sectors: none is ever half old and half new.
             let part = if crash {
-                let end = pos.saturating_add(state.random() % (bytes.len() as u64).saturating_add(1));
+                let chosen = state.random().checked_rem((bytes.len() as u64).saturating_add(1));
+                let end = pos.saturating_add(chosen.unwrap_or(0));
                 usize::try_from(end.saturating_sub(end % SECTOR).saturating_sub(pos)).unwrap_or(0)
             } else {
                 bytes.len()

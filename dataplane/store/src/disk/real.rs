@@ -20,7 +20,7 @@ use crate::mapped;
 /// Buffers that one `pwritev` takes.
 const IOV_MAX: usize = 1024;
 /// Zeros written at once where the file system cannot zero or allocate a range itself.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// The machine's file system.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ struct RealFile {
 }
 
 impl RealFile {
-    fn new(file: File) -> Arc<dyn DiskFile> {
+    fn open(file: File) -> Arc<dyn DiskFile> {
         Arc::new(Self { file, map: OnceLock::new() })
     }
 
@@ -159,11 +159,11 @@ impl Disk for RealDisk {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
-        Ok(RealFile::new(file))
+        Ok(RealFile::open(file))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(RealFile::new(OpenOptions::new().read(true).write(true).open(path)?))
+        Ok(RealFile::open(OpenOptions::new().read(true).write(true).open(path)?))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
