@@ -5,7 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::scan::{Scalar, Scanner};
 use super::{Command, FrameError, SerializeType};
-use crate::ext::Ext;
+use crate::ext::{Ext, Index};
 use crate::language::Language;
 
 /// Reads a header; members may come in any order, unknown ones are passed over.
@@ -52,14 +52,21 @@ pub(super) fn decode(header: Bytes, body: Bytes) -> Result<Command, FrameError> 
     if !has_code {
         return Err(FrameError::Value { field: "code" });
     }
-    if let Some((start, end)) = ext {
-        command.ext = Ext::from_json(header.slice(start..end));
+    if let Some(found) = ext {
+        command.ext = Ext::from_json(header.slice(found.start..found.end), found.index);
     }
     Ok(command)
 }
 
+/// Where the map is, and where its entries are in it.
+struct ExtRegion {
+    start: usize,
+    end: usize,
+    index: Option<Index>,
+}
+
 /// Checks an object of scalars and says where it is. `null` is no map.
-fn ext_region(scanner: &mut Scanner<'_>) -> Result<Option<(usize, usize)>, FrameError> {
+fn ext_region(scanner: &mut Scanner<'_>) -> Result<Option<ExtRegion>, FrameError> {
     if scanner.peek() != Some(b'{') {
         return match scanner.scalar()? {
             Scalar::Null => Ok(None),
@@ -68,12 +75,17 @@ fn ext_region(scanner: &mut Scanner<'_>) -> Result<Option<(usize, usize)>, Frame
     }
     let start = scanner.position();
     scanner.open()?;
+    let mut index = Index::new();
+    let mut indexed = true;
     let mut first = true;
-    while scanner.next_key(first)?.is_some() {
+    while let Some(key) = scanner.next_key(first)? {
         first = false;
-        scanner.scalar()?;
+        let value = scanner.scalar()?;
+        if let (Some(key), Some(value)) = (scanner.span(Scalar::String(key)), scanner.span(value)) {
+            indexed = indexed && index.add(start, key, value).is_some();
+        }
     }
-    Ok(Some((start, scanner.position())))
+    Ok(Some(ExtRegion { start, end: scanner.position(), index: indexed.then_some(index) }))
 }
 
 fn number(value: Scalar<'_>, field: &'static str) -> Result<Option<i32>, FrameError> {

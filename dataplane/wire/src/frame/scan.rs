@@ -24,13 +24,28 @@ pub(crate) struct RawString<'a> {
 }
 
 impl<'a> RawString<'a> {
+    #[inline]
     pub(crate) fn unescaped(self) -> Cow<'a, str> {
         if self.escaped { Cow::Owned(unescape(self.text)) } else { Cow::Borrowed(self.text) }
     }
 
+    /// A string between quotes whose place is known already.
+    pub(crate) fn new(text: &'a str, escaped: bool) -> Self {
+        Self { text, escaped }
+    }
+
+    #[inline]
     pub(crate) fn is(self, plain: &str) -> bool {
         !self.escaped && self.text == plain
     }
+}
+
+/// A part of the scanned text, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) escaped: bool,
 }
 
 /// One value that is not an object or an array.
@@ -141,28 +156,53 @@ impl<'a> Scanner<'a> {
         if !self.eat(b'"') {
             return self.fail("a string");
         }
+        let inner = self.rest();
+        if let Some(len) = find_quote_or_escape(inner)
+            && inner.get(len) == Some(&b'"')
+        {
+            let end = self.at.saturating_add(len);
+            let text = self.text.get(self.at..end).unwrap_or_default();
+            self.at = end.saturating_add(1);
+            return Ok(RawString { text, escaped: false });
+        }
+        self.escaped_string()
+    }
+
+    /// The rest of a string that holds an escape, or does not end.
+    fn escaped_string(&mut self) -> Result<RawString<'a>, SyntaxError> {
         let start = self.at;
-        let mut escaped = false;
         loop {
             let Some(stop) = find_quote_or_escape(self.rest()) else {
                 return self.fail("the end of a string");
             };
             self.advance(stop);
-            if self.rest().first() == Some(&b'"') {
-                let text = self.text.get(start..self.at).unwrap_or_default();
-                self.advance(1);
-                return Ok(RawString { text, escaped });
-            }
-            escaped = true;
-            match self.rest().get(1) {
-                Some(b'u') => match self.rest().get(2..6) {
-                    Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => self.advance(6),
+            let length = match self.rest() {
+                [b'"', ..] => {
+                    let text = self.text.get(start..self.at).unwrap_or_default();
+                    self.advance(1);
+                    return Ok(RawString { text, escaped: true });
+                }
+                [_, b'u', digits @ ..] => match digits.first_chunk::<4>() {
+                    Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => 6,
                     _ => return self.fail("four hexadecimal digits"),
                 },
-                Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.advance(2),
+                [_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
                 _ => return self.fail("an escape"),
-            }
+            };
+            self.advance(length);
         }
+    }
+
+    /// Where the text of `raw`, which this scanner has yielded, begins and ends, and whether it holds escapes.
+    pub(crate) fn span(&self, scalar: Scalar<'a>) -> Option<Span> {
+        let (text, escaped) = match scalar {
+            Scalar::String(raw) => (raw.text, raw.escaped),
+            Scalar::Bare(text) => (text, false),
+            Scalar::Null => return None,
+        };
+        // The text is a part of the scanner's own, so its address says where it is.
+        let start = text.as_ptr().addr().checked_sub(self.text.as_ptr().addr())?;
+        Some(Span { start, end: start.checked_add(text.len())?, escaped })
     }
 
     /// A string, number, boolean or null.

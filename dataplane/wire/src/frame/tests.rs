@@ -139,3 +139,21 @@ fn a_binary_header_may_end_after_the_remark() {
     assert_eq!((command.code, command.version, command.opaque), (34, 479, 5));
     assert!(command.ext.is_empty());
 }
+
+#[test]
+fn a_map_of_any_size_is_read() {
+    for entries in [0usize, 1, 19, 20, 21, 60] {
+        let members: Vec<_> = (0..entries).map(|index| format!(r#""k{index}":"v\"{index}""#)).collect();
+        let command =
+            decode_text(&format!(r#"{{"code":1,"extFields":{{{}}}}}"#, members.join(","))).expect("legal");
+        assert_eq!(command.ext.iter().count(), entries);
+        for index in 0..entries {
+            assert_eq!(command.ext.get(&format!("k{index}")), Some(format!("v\"{index}").into()));
+        }
+    }
+    let long = "x".repeat(40_000);
+    let command = decode_text(&format!(r#"{{"code":1,"extFields":{{"a":"{long}","b":"1","c":"{long}"}}}}"#));
+    let command = command.expect("legal");
+    assert_eq!(command.ext.get("b").as_deref(), Some("1"));
+    assert_eq!(command.ext.get("c").as_deref(), Some(long.as_str()));
+}
