@@ -48,7 +48,7 @@ fn a_port_in_use_is_named() -> Result<()> {
 fn a_bad_field_is_named() -> Result<()> {
     let block = ports::Block::take()?;
     let bad = |from: &str, to: &str, words: &[&str]| refused(&SET.replace(from, to), block.base(), words);
-    bad("nameservers", "nameserver", &["nameserver", "did you mean"])?;
+    bad("nameservers", "nameserver", &["spec.nameserver: no such field"])?;
     bad("replicas: 1", "replicas: 0", &["spec.nameservers.replicas"])?;
     bad("spec: {", "spec: {replicas: 2, ", &["spec.replicas"])?;
     bad("spec: {", "spec: {brokerConfig: {maxMesageSize: 1}, ", &["maxMesageSize"])?;
