@@ -33,7 +33,7 @@ e2e: ## end to end only: real processes, official clients, a real Kubernetes
 	@e2e/test e2e
 
 .PHONY: check
-check: lint unit crds-unchanged ## what a change must pass before review; minutes, no client or cluster needed
+check: lint unit crds-unchanged manifests-unchanged ## what a change must pass before review; minutes, no client or cluster needed
 
 .PHONY: crds
 crds: ## write crds/ from the Rust types, and the chart's copies
@@ -42,6 +42,14 @@ crds: ## write crds/ from the Rust types, and the chart's copies
 .PHONY: crds-unchanged
 crds-unchanged: ## fail when crds/ is not what the Rust types say
 	@operator/write-crds --check
+
+.PHONY: manifests
+manifests: ## render manifests/install.yaml from the chart (needs helm)
+	@charts/write-manifests
+
+.PHONY: manifests-unchanged
+manifests-unchanged: ## fail when manifests/install.yaml is not what the chart says
+	@charts/write-manifests --check
 
 .PHONY: bench
 bench: build ## Bolide, Apache RocketMQ and a null server under the same load, in one run
