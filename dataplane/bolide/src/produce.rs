@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use bolide_client::{Message, Producer, ProducerConfig, Sent};
@@ -10,7 +11,7 @@ use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::task::JoinSet;
 
-use crate::args::{Connect, Print};
+use crate::args::{Connect, Print, duration};
 use crate::output::{self, Format};
 
 /// Sends in flight: enough for a fast pipe, few enough to stop soon after an error.
@@ -31,9 +32,12 @@ pub(crate) struct ProduceArgs {
     /// Send a whole file as one message
     #[arg(short, long, value_name = "FILE", conflicts_with = "body")]
     file: Option<PathBuf>,
-    /// Send the message this many times
-    #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    count: u64,
+    /// Send the message this many times; by default once, with --every until the command is stopped
+    #[arg(short, long, value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Wait this long after each message
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    every: Option<Duration>,
     /// Tag, for consumers that filter
     #[arg(short, long)]
     tag: Option<String>,
@@ -137,15 +141,20 @@ async fn repeat(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let mut flying = JoinSet::new();
-    for _ in 0..args.count {
+    let count = args.count.unwrap_or(if args.every.is_some() { u64::MAX } else { 1 });
+    for _ in 0..count {
         send(producer, args.message(body.clone()), &mut flying, report).await?;
+        if let Some(pause) = args.every {
+            finish(&mut flying, report).await?;
+            tokio::time::sleep(pause).await;
+        }
     }
-    finish(flying, report).await
+    finish(&mut flying, report).await
 }
 
 async fn lines(producer: &Producer, args: &ProduceArgs, report: &mut Report) -> anyhow::Result<()> {
-    if args.count > 1 {
-        return Err(crate::failure::usage("--count goes with --body or --file"));
+    if args.count.is_some() || args.every.is_some() {
+        return Err(crate::failure::usage("--count and --every go with --body or --file"));
     }
     let mut input = BufReader::new(tokio::io::stdin()).lines();
     let mut flying = JoinSet::new();
@@ -154,7 +163,7 @@ async fn lines(producer: &Producer, args: &ProduceArgs, report: &mut Report) -> 
             send(producer, args.message(line.into_bytes().into()), &mut flying, report).await?;
         }
     }
-    finish(flying, report).await
+    finish(&mut flying, report).await
 }
 
 type Flying = JoinSet<Result<Sent, bolide_client::ClientError>>;
@@ -175,7 +184,7 @@ async fn send(
     Ok(())
 }
 
-async fn finish(mut flying: Flying, report: &mut Report) -> anyhow::Result<()> {
+async fn finish(flying: &mut Flying, report: &mut Report) -> anyhow::Result<()> {
     while let Some(done) = flying.join_next().await {
         report.add(done.context("a send was interrupted")??)?;
     }

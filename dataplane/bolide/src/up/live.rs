@@ -62,8 +62,8 @@ impl Live {
             self.namesrv
         );
         self.clear();
-        // a closed output must not end the cluster
-        let _ = output::write(&text);
+        // no wrapping meanwhile, so that a line stays one line in a narrow window; a closed output must not end the cluster
+        let _ = output::write(&format!("\x1b[?7l{text}\x1b[?7h"));
         self.drawn = text.lines().count();
     }
 }
