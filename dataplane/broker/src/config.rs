@@ -35,7 +35,7 @@ pub struct BrokerConfig {
     pub broker_id: u64,
     /// Address that the listeners bind.
     pub bind_address: IpAddr,
-    /// Port of the remoting protocol.
+    /// Port of the remoting protocol. 0 takes any free one, which clients cannot find; only tests want that.
     pub listen_port: u16,
     /// Second port for everything but pulls ("VIP channel"); `listenPort - 2` when absent, 0 for none.
     pub fast_listen_port: Option<u16>,
@@ -207,7 +207,7 @@ impl BrokerConfig {
                 return bad(key, "1 to 127 characters of %|a-zA-Z0-9_-");
             }
         }
-        if self.listen_port < 3 {
+        if matches!(self.listen_port, 1 | 2) {
             return bad("listenPort", "at least 3");
         }
         if self.store_path_root_dir.as_os_str().is_empty() {

@@ -13,6 +13,8 @@ pub mod config;
 mod delay;
 mod error;
 mod handler;
+#[cfg(test)]
+mod harness;
 mod hold;
 mod housekeeping;
 mod locks;

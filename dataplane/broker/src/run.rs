@@ -185,7 +185,7 @@ fn store_config(config: &BrokerConfig) -> StoreConfig {
 }
 
 /// Recovers the state and the store, and makes what every broker has.
-async fn start(
+pub(crate) async fn start(
     config: BrokerConfig,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
@@ -266,13 +266,13 @@ async fn drop_orphaned_queues(broker: &Arc<Broker>) {
 }
 
 /// The listeners and tasks of a running broker.
-struct Serving {
+pub(crate) struct Serving {
     servers: Vec<Server>,
     stop_servers: CancellationToken,
 }
 
 impl Serving {
-    fn begin(broker: &Arc<Broker>, registry: &Registry) -> Result<Serving, RunError> {
+    pub(crate) fn begin(broker: &Arc<Broker>, registry: &Registry) -> Result<Serving, RunError> {
         register_build_info(registry, "broker")?;
         let config = broker.live().config.clone();
         let stop_servers = CancellationToken::new();
@@ -308,8 +308,14 @@ impl Serving {
         Ok(Serving { servers, stop_servers })
     }
 
+    /// The address of the main listener.
+    #[cfg(test)]
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.servers[0].local_addr()
+    }
+
     /// Says goodbye, then answers what was asked, then ends.
-    async fn end(self, broker: &Arc<Broker>) {
+    pub(crate) async fn end(self, broker: &Arc<Broker>) {
         broker.shutdown.cancel();
         broker.tasks.close();
         broker.tasks.wait().await;
@@ -322,7 +328,7 @@ impl Serving {
 }
 
 /// Makes everything durable and closes the store.
-async fn stop(broker: &Arc<Broker>) -> Result<(), RunError> {
+pub(crate) async fn stop(broker: &Arc<Broker>) -> Result<(), RunError> {
     let broker = broker.clone();
     let closing = move || -> Result<(), RunError> {
         if broker.store.poisoned() {
