@@ -1,10 +1,9 @@
 //! The task of one connection: reads, decodes, hands requests over, writes what is queued.
 //!
-//! Reading goes through a buffer of the thread, and only the bytes received are copied into a buffer of the connection. So an idle
-//! connection holds nothing, a held request pins no more than the batch it came with, and one system call takes up to 256 KiB.
+//! A buffer is made when the socket has something to read, as large as the last reads were (4 to 256 KiB), and is handed over with
+//! the requests in it. So an idle connection holds nothing, and a held request pins at most twice what it came with.
 //! Invariant: before the task sleeps it has seen, under the outbox lock, that there is nothing it could do.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -14,9 +13,10 @@ use std::task::{Context, Poll, ready};
 
 use bolide_wire::frame::{self, Command};
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_util::io::poll_read_buf;
 use tracing::debug;
 
 use crate::conn::{Conn, Shared};
@@ -25,7 +25,8 @@ use crate::handler::Handler;
 use crate::metrics::CloseReason;
 use crate::outbox::{Chain, MAX_IO_SLICES};
 
-const SCRATCH_BYTES: usize = 256 * 1024;
+const MIN_READ_BYTES: usize = 4 * 1024;
+const MAX_READ_BYTES: usize = 256 * 1024;
 
 /// A frame longer than this reserves its length from the budget once this much of it is here.
 const LARGE_FRAME_BYTES: usize = 64 * 1024;
@@ -35,10 +36,6 @@ const LENGTH_BYTES: usize = 4;
 /// First byte of a TLS handshake; as the first byte of a frame it would mean more than 352 MiB.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
-}
-
 pub(crate) struct Driver {
     stream: TcpStream,
     conn: Conn,
@@ -46,6 +43,9 @@ pub(crate) struct Driver {
     connections: Arc<Connections>,
     /// Received bytes that are not a whole frame yet.
     reading: BytesMut,
+    /// Room for the next read, and for the requests in it.
+    read_bytes: usize,
+    read_requests: usize,
     writing: Chain,
     /// Written bytes (heap, slices) the outbox has not been told of.
     written: (usize, usize),
@@ -76,6 +76,8 @@ impl Driver {
             handler,
             connections,
             reading: BytesMut::new(),
+            read_bytes: MIN_READ_BYTES,
+            read_requests: 0,
             writing: Chain::default(),
             written: (0, 0),
             received_any: false,
@@ -121,18 +123,30 @@ impl Driver {
 
     /// Takes in what one read gives and hands over the requests in it.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
-        let count = SCRATCH.with_borrow_mut(|scratch| {
-            let mut space = ReadBuf::new(scratch);
-            if let Err(error) = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut space)) {
+        if let Err(error) = ready!(self.stream.poll_read_ready(cx)) {
+            debug!(peer = %self.conn.peer(), %error, "read failed");
+            return Poll::Ready(Err(CloseReason::Error));
+        }
+        self.reading.reserve(self.read_bytes);
+        let room = self.reading.capacity() - self.reading.len();
+        let count = match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.reading) {
+            Poll::Ready(Ok(0)) => return Poll::Ready(Err(CloseReason::Peer)),
+            Poll::Ready(Ok(count)) => count,
+            Poll::Ready(Err(error)) => {
                 debug!(peer = %self.conn.peer(), %error, "read failed");
                 return Poll::Ready(Err(CloseReason::Error));
             }
-            self.reading.extend_from_slice(space.filled());
-            Poll::Ready(Ok(space.filled().len()))
-        });
-        let count = ready!(count)?;
-        if count == 0 {
-            return Poll::Ready(Err(CloseReason::Peer));
+            Poll::Pending => {
+                self.drop_if_empty();
+                return Poll::Pending;
+            }
+        };
+        // Grows at once and shrinks slowly, as batches vary.
+        let wanted = if count == room { count * 2 } else { count + count / 4 };
+        self.read_bytes =
+            wanted.max(self.read_bytes - self.read_bytes / 8).clamp(MIN_READ_BYTES, MAX_READ_BYTES);
+        if count < room / 2 && self.reading.len() == count {
+            self.reading = BytesMut::from(self.reading.as_ref());
         }
         if !self.received_any && self.reading.first() == Some(&TLS_HANDSHAKE) {
             return Poll::Ready(Err(CloseReason::Tls));
@@ -144,7 +158,11 @@ impl Driver {
     fn decode(&mut self, received: usize) -> Result<(), CloseReason> {
         let shared = self.conn.shared.clone();
         let max_frame = shared.common.limits.max_frame_bytes;
-        let mut batch = Batch::default();
+        let mut batch = Batch {
+            requests: Vec::with_capacity(self.read_requests),
+            sizes: Vec::with_capacity(self.read_requests),
+            ..Batch::default()
+        };
         let outcome = loop {
             let Some(announced) = announced_length(&self.reading) else { break Ok(()) };
             let whole = announced.saturating_add(LENGTH_BYTES);
@@ -176,10 +194,11 @@ impl Driver {
                 }
             }
         };
+        self.read_requests = batch.requests.len();
         let now_ms = shared.common.now_ms();
         shared.last_read_ms.store(now_ms, Ordering::Relaxed);
+        self.drop_if_empty();
         if self.reading.is_empty() {
-            self.reading = BytesMut::new();
             shared.partial_since_ms.store(0, Ordering::Relaxed);
         } else if batch.frames > 0 || shared.partial_since_ms.load(Ordering::Relaxed) == 0 {
             shared.partial_since_ms.store(now_ms + 1, Ordering::Relaxed);
@@ -187,6 +206,12 @@ impl Driver {
         shared.common.metrics.on_read(received, batch.frames);
         self.hand_over(batch);
         outcome
+    }
+
+    fn drop_if_empty(&mut self) {
+        if self.reading.is_empty() {
+            self.reading = BytesMut::new();
+        }
     }
 
     fn hand_over(&mut self, batch: Batch) {

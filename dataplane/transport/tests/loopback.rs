@@ -1,5 +1,9 @@
 //! Server and client over loopback: what goes in one write, what is refused, and what one bad peer costs the others.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "the lint tells tests by their attribute, and these helpers have none")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the lint tells tests by their attribute, and these helpers have none"
+)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
