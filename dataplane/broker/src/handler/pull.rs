@@ -84,14 +84,14 @@ fn refuse(conn: &Conn, command: &Command, failure: Failure) {
 
 fn begin(call: &Call) {
     match prepare(call) {
-        Ok(Begun::Read(pull)) => run(&call.broker, *pull),
+        Ok(Begun::Read(pull)) => run(&call.broker, pull),
         Ok(Begun::Moved(reply)) => call.conn.reply(reply.answer(&call.command)),
         Err(failure) => refuse(&call.conn, &call.command, failure),
     }
 }
 
 enum Begun {
-    Read(Box<Pull>),
+    Read(Pull),
     /// A reset waits for the group: it is told where to go on.
     Moved(Reply),
 }
@@ -138,7 +138,7 @@ fn prepare(call: &Call) -> Result<Begun, Failure> {
     let max_messages = u32::try_from(header.max_msg_nums).unwrap_or(1).max(1);
     let max_bytes =
         header.max_msg_bytes.and_then(|bytes| u32::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
-    Ok(Begun::Read(Box::new(Pull {
+    Ok(Begun::Read(Pull {
         conn: call.conn.clone(),
         command: call.command.clone(),
         group,
@@ -152,7 +152,7 @@ fn prepare(call: &Call) -> Result<Begun, Failure> {
         hold_ms: (header.sys_flag & sys_flag::SUSPEND != 0)
             .then(|| hold_ms(&live, header.suspend_timeout_millis)),
         started_ms: broker.monotonic_ms(),
-    })))
+    }))
 }
 
 fn readable_queue(topic: &Topic, asked: i32) -> Result<QueueId, Failure> {

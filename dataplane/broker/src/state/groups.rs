@@ -154,7 +154,7 @@ mod tests {
         let group = groups.find("g").unwrap();
         assert_eq!(group.config.retry_max_times, 3);
         assert_eq!(group.counters.topic(&topic).sent_back.total(), 2);
-        groups.apply(&DataVersion::default(), &[], &[group.name.clone()]);
+        groups.apply(&DataVersion::default(), &[], std::slice::from_ref(&group.name));
         assert_eq!(groups.len(), 0);
     }
 

@@ -182,7 +182,7 @@ mod tests {
         topics.apply(&DataVersion::default(), &[config("t", 8)], &[]);
         let topic = topics.find("t").unwrap();
         assert_eq!((topic.queues(), topic.counters.put.total()), (8, 5));
-        topics.apply(&DataVersion::default(), &[], &[topic.name.clone()]);
+        topics.apply(&DataVersion::default(), &[], std::slice::from_ref(&topic.name));
         assert!(topics.find("t").is_none());
         topics.apply(&DataVersion::default(), &[config("t", 1)], &[]);
         assert_eq!(topics.find("t").unwrap().counters.put.total(), 0);
