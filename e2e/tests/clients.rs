@@ -11,16 +11,16 @@ use bolide_e2e::{Client, Cluster, Mqadmin, Result, repository, skip};
 /// The cluster that the checks want: topics and groups made on first use.
 const MANIFEST: &str = include_str!("manifests/clients.yaml");
 
-fn checks_pass(only: &str) -> Result<()> {
+fn checks_pass(part: &str, only: &str) -> Result<()> {
     if !bolide_e2e::client::on_path("python3") {
         skip("the client checks need `python3`, which is not on PATH");
         return Ok(());
     }
     let cluster = Cluster::builder().manifest(MANIFEST).start()?;
     let status = Command::new(repository().join("e2e/clients/selftest"))
-        .args(["--namesrv", cluster.namesrv(), "--only", only])
+        .args(["--namesrv", cluster.namesrv(), "--cluster", "clients", "--part", part, "--only", only])
         .status()?;
-    ensure!(status.success(), "checks of {only} failed: {status}");
+    ensure!(status.success(), "checks of {part} {only} failed: {status}");
     cluster.stop()
 }
 
@@ -29,7 +29,7 @@ fn java_5_client_passes_every_check() -> Result<()> {
     if Client::Java5.find().is_none() {
         return Ok(());
     }
-    checks_pass("java5/")
+    checks_pass("java", "java5")
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn java_4_client_passes_every_check() -> Result<()> {
     if Client::Java4.find().is_none() {
         return Ok(());
     }
-    checks_pass("java4/")
+    checks_pass("java", "java4")
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn go_client_passes_every_check() -> Result<()> {
     if Client::Go.find().is_none() {
         return Ok(());
     }
-    checks_pass("go/")
+    checks_pass("go", "")
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn node_client_passes_every_check() -> Result<()> {
     if Client::Node.find().is_none() {
         return Ok(());
     }
-    checks_pass("node/")
+    checks_pass("node", "")
 }
 
 #[test]
@@ -61,5 +61,5 @@ fn mqadmin_commands_work() -> Result<()> {
     if Client::Java5.find().is_none() || Mqadmin::find().is_none() {
         return Ok(());
     }
-    checks_pass("mqadmin")
+    checks_pass("java", "mqadmin")
 }

@@ -39,7 +39,7 @@ fn closed(stream: &mut TcpStream) -> bool {
 }
 
 fn send_works(cluster: &Cluster) -> Result<()> {
-    cluster.cli(&["produce", "--topic", "orders", "--body", "still here"]).map(|_| ())
+    cluster.cli(&["produce", "orders", "--body", "still here"]).map(|_| ())
 }
 
 #[test]
@@ -91,6 +91,6 @@ fn hostile_connections_are_closed_and_memory_stays_bounded() -> Result<()> {
 
     ensure!(cluster.brokers()?.first().is_some_and(|(_, now)| *now == pid), "the broker was restarted");
     cluster
-        .cli(&["consume", "--topic", "orders", "--group", "readers", "--from", "first", "--count", "4"])?;
+        .cli(&["consume", "orders", "--group", "readers", "--count", "4"])?;
     cluster.stop()
 }

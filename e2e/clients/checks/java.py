@@ -304,7 +304,7 @@ def mqadmin(lab):
     key = lab.name("key")
     sent = lab.run(program, "send", topic=topic, count=6, keys=key).of("sent")
     lab.run(program, "push", topic=topic, group=group, **{"from": "first"}, expect=6, linger_ms=500)
-    assert "broker-a" in lab.admin("clusterList") or "DefaultCluster" in lab.admin("clusterList")
+    assert lab.cluster in lab.admin("clusterList")
     assert topic in lab.admin("topicList")
     assert '"writeQueueNums":3' in lab.admin("topicRoute", "-t", topic).replace(" ", "")
     status = lab.admin("topicStatus", "-t", topic)
@@ -317,7 +317,7 @@ def mqadmin(lab):
     assert "broker" in reset, reset
     got = lab.run(program, "push", topic=topic, group=group, expect=6, linger_ms=500).of("message")
     same(bodies(got), labels(6), "after the reset")
-    lab.admin("deleteTopic", "-c", "DefaultCluster", "-t", topic)
+    lab.admin("deleteTopic", "-c", lab.cluster, "-t", topic)
     assert topic not in lab.admin("topicList").split()
     same(os.path.exists(os.path.expanduser("~/logs/rocketmqlogs")), False, "log files in the home folder")
 

@@ -91,8 +91,8 @@ def a_recalled_timer_never_arrives(java, version, lab):
 
 def pop_consumers_share_every_queue(java, version, lab):
     program, topic, group = java(version), lab.topic(), lab.name("g")
-    lab.admin("updateSubGroup", "-c", "DefaultCluster", "-g", group)
-    lab.admin("setConsumeMode", "-c", "DefaultCluster", "-t", topic, "-g", group, "-m", "POP", "-q", "8")
+    lab.admin("updateSubGroup", "-c", lab.cluster, "-g", group)
+    lab.admin("setConsumeMode", "-c", lab.cluster, "-t", topic, "-g", group, "-m", "POP", "-q", "8")
     both = [lab.start(program, "push", topic=topic, group=group, pop=True, timeout_s=120) for _ in range(2)]
     for p in both:
         p.until(lambda p: p.of("assigned"), "queues")
@@ -107,8 +107,8 @@ def pop_consumers_share_every_queue(java, version, lab):
 
 def a_failed_pop_comes_again(java, version, lab):
     program, topic, group = java(version), lab.topic(), lab.name("g")
-    lab.admin("updateSubGroup", "-c", "DefaultCluster", "-g", group)
-    lab.admin("setConsumeMode", "-c", "DefaultCluster", "-t", topic, "-g", group, "-m", "POP", "-q", "8")
+    lab.admin("updateSubGroup", "-c", lab.cluster, "-g", group)
+    lab.admin("setConsumeMode", "-c", lab.cluster, "-t", topic, "-g", group, "-m", "POP", "-q", "8")
     lab.run(program, "send", topic=topic, count=4)
     run = lab.run(program, "push", topic=topic, group=group, pop=True, **{"from": "first"}, fail_first=1, fail_only="m-2", expect=4, linger_ms=1000, timeout_s=150)
     same(sorted((e["result"], e["reconsumeTimes"]) for e in run.of("message") if e["body"] == "m-2"), [("LATER", 0), ("OK", 1)])

@@ -117,8 +117,9 @@ class Lab:
 
     numbers = itertools.count()
 
-    def __init__(self, namesrv, folder):
+    def __init__(self, namesrv, folder, cluster):
         self.namesrv = namesrv
+        self.cluster = cluster
         self.folder = folder
         self.stamp = f"{os.getpid()}"
 
@@ -149,7 +150,7 @@ class Lab:
     def topic(self, queues=4, what="T"):
         """A topic made beforehand on every broker of the cluster."""
         name = self.name(what)
-        text = self.admin("updateTopic", "-c", "DefaultCluster", "-t", name, "-r", str(queues), "-w", str(queues))
+        text = self.admin("updateTopic", "-c", self.cluster, "-t", name, "-r", str(queues), "-w", str(queues))
         assert "success" in text, text
         # A name server hears of it at once, a client's route may still be a moment behind.
         time.sleep(0.5)
