@@ -9,7 +9,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::frame::scan::{RawString, Scanner, Span};
+use crate::frame::scan::Scanner;
 use crate::reader::Reader;
 
 /// A header's string map.
@@ -18,69 +18,12 @@ pub struct Ext(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    /// A JSON object, braces included, and where its entries are if that could be noted.
-    Json(Bytes, Option<Index>),
+    /// A JSON object, braces included.
+    Json(Bytes),
     /// Entries of the binary header: key length i16, key, value length i32, value.
     Binary(Bytes),
     /// Entries made here: key length u32, key, value length u32, value.
     Built(Vec<u8>),
-}
-
-/// Where the entries of a JSON object are, so that a typed header is read without scanning again. Kept for maps that are
-/// small enough, which is all that clients send.
-#[derive(Clone)]
-pub(crate) struct Index {
-    len: u8,
-    entries: [Entry; INDEX_MAX_ENTRIES],
-}
-
-const INDEX_MAX_ENTRIES: usize = 20;
-
-#[derive(Clone, Copy, Default)]
-struct Entry {
-    key: Place,
-    value: Place,
-}
-
-/// A part of the object's text; the top bit of `len` says that it holds escapes.
-#[derive(Clone, Copy, Default)]
-struct Place {
-    at: u16,
-    len: u16,
-}
-
-const ESCAPED: u16 = 0x8000;
-
-impl Place {
-    fn new(object_start: usize, span: Span) -> Option<Self> {
-        let at = u16::try_from(span.start.checked_sub(object_start)?).ok()?;
-        let len = u16::try_from(span.end.checked_sub(span.start)?).ok().filter(|len| *len < ESCAPED)?;
-        Some(Self { at, len: if span.escaped { len | ESCAPED } else { len } })
-    }
-
-    fn cut(self, text: &str) -> RawString<'_> {
-        let start = usize::from(self.at);
-        let end = start.saturating_add(usize::from(self.len & !ESCAPED));
-        RawString::new(text.get(start..end).unwrap_or_default(), self.len & ESCAPED != 0)
-    }
-}
-
-impl Index {
-    pub(crate) fn new() -> Self {
-        Self { len: 0, entries: [Entry::default(); INDEX_MAX_ENTRIES] }
-    }
-
-    /// Notes one more entry; `None` when it does not fit, after which the index must not be used.
-    pub(crate) fn add(&mut self, object_start: usize, key: Span, value: Span) -> Option<()> {
-        let slot = self.entries.get_mut(usize::from(self.len))?;
-        *slot = Entry { key: Place::new(object_start, key)?, value: Place::new(object_start, value)? };
-        self.len = self.len.saturating_add(1);
-        Some(())
-    }
-
-    fn entries(&self) -> std::slice::Iter<'_, Entry> {
-        self.entries.get(..usize::from(self.len)).unwrap_or_default().iter()
-    }
 }
 
 impl Default for Repr {
@@ -96,8 +39,8 @@ impl Ext {
         Self::default()
     }
 
-    pub(crate) fn from_json(object: Bytes, index: Option<Index>) -> Self {
-        Self(Repr::Json(object, index))
+    pub(crate) fn from_json(object: Bytes) -> Self {
+        Self(Repr::Json(object))
     }
 
     pub(crate) fn from_binary(entries: Bytes) -> Self {
@@ -109,11 +52,7 @@ impl Ext {
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {
         match &self.0 {
-            Repr::Json(bytes, Some(index)) => {
-                let text = std::str::from_utf8(bytes).unwrap_or_default();
-                Iter(Source::Indexed { text, entries: index.entries() })
-            }
-            Repr::Json(bytes, None) => {
+            Repr::Json(bytes) => {
                 let mut scanner = Scanner::new(std::str::from_utf8(bytes).unwrap_or_default());
                 match scanner.open() {
                     Ok(()) => Iter(Source::Json { scanner, first: true }),
@@ -192,7 +131,6 @@ fn push_entry(entries: &mut Vec<u8>, key: &str, write: impl FnOnce(&mut Vec<u8>)
 pub struct Iter<'a>(Source<'a>);
 
 enum Source<'a> {
-    Indexed { text: &'a str, entries: std::slice::Iter<'a, Entry> },
     Json { scanner: Scanner<'a>, first: bool },
     Binary(Reader<'a>),
     Built(Reader<'a>),
@@ -203,11 +141,11 @@ impl<'a> Iterator for Iter<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
-            Source::Indexed { text, entries } => {
-                let entry = entries.next()?;
-                Some((entry.key.cut(text).unescaped(), entry.value.cut(text).unescaped()))
-            }
             Source::Json { scanner, first } => loop {
+                if let Some((key, value)) = scanner.compact_member(*first) {
+                    *first = false;
+                    return Some((key.unescaped(), value.unescaped()));
+                }
                 let key = scanner.next_key(*first).ok()??;
                 *first = false;
                 if let Some(value) = scanner.scalar().ok()?.text() {
@@ -282,8 +220,7 @@ mod tests {
 
     #[test]
     fn a_received_map_can_be_changed() {
-        let mut ext =
-            Ext::from_json(Bytes::from_static(br#"{"q":4,"on":true,"none":null,"t":"a\u0001b"}"#), None);
+        let mut ext = Ext::from_json(Bytes::from_static(br#"{"q":4,"on":true,"none":null,"t":"a\u0001b"}"#));
         assert_eq!(ext.get("q").as_deref(), Some("4"));
         assert_eq!(ext.get("on").as_deref(), Some("true"));
         assert_eq!(ext.get("none"), None);
@@ -293,7 +230,7 @@ mod tests {
 
     #[test]
     fn the_last_of_two_equal_keys_counts() {
-        let ext = Ext::from_json(Bytes::from_static(br#"{"a":"1","a":"2"}"#), None);
+        let ext = Ext::from_json(Bytes::from_static(br#"{"a":"1","a":"2"}"#));
         assert_eq!(ext.get("a").as_deref(), Some("2"));
     }
 }

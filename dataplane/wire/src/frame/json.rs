@@ -5,7 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::scan::{Scalar, Scanner};
 use super::{Command, FrameError, SerializeType};
-use crate::ext::{Ext, Index};
+use crate::ext::Ext;
 use crate::language::Language;
 
 /// Reads a header; members may come in any order, unknown ones are passed over.
@@ -52,21 +52,14 @@ pub(super) fn decode(header: Bytes, body: Bytes) -> Result<Command, FrameError> 
     if !has_code {
         return Err(FrameError::Value { field: "code" });
     }
-    if let Some(found) = ext {
-        command.ext = Ext::from_json(header.slice(found.start..found.end), found.index);
+    if let Some((start, end)) = ext {
+        command.ext = Ext::from_json(header.slice(start..end));
     }
     Ok(command)
 }
 
-/// Where the map is, and where its entries are in it.
-struct ExtRegion {
-    start: usize,
-    end: usize,
-    index: Option<Index>,
-}
-
 /// Checks an object of scalars and says where it is. `null` is no map.
-fn ext_region(scanner: &mut Scanner<'_>) -> Result<Option<ExtRegion>, FrameError> {
+fn ext_region(scanner: &mut Scanner<'_>) -> Result<Option<(usize, usize)>, FrameError> {
     if scanner.peek() != Some(b'{') {
         return match scanner.scalar()? {
             Scalar::Null => Ok(None),
@@ -75,17 +68,17 @@ fn ext_region(scanner: &mut Scanner<'_>) -> Result<Option<ExtRegion>, FrameError
     }
     let start = scanner.position();
     scanner.open()?;
-    let mut index = Index::new();
-    let mut indexed = true;
     let mut first = true;
-    while let Some(key) = scanner.next_key(first)? {
-        first = false;
-        let value = scanner.scalar()?;
-        if let (Some(key), Some(value)) = (scanner.span(Scalar::String(key)), scanner.span(value)) {
-            indexed = indexed && index.add(start, key, value).is_some();
+    loop {
+        if scanner.compact_member(first).is_none() {
+            if scanner.next_key(first)?.is_none() {
+                break;
+            }
+            scanner.scalar()?;
         }
+        first = false;
     }
-    Ok(Some(ExtRegion { start, end: scanner.position(), index: indexed.then_some(index) }))
+    Ok(Some((start, scanner.position())))
 }
 
 fn number(value: Scalar<'_>, field: &'static str) -> Result<Option<i32>, FrameError> {
