@@ -17,8 +17,7 @@ use crate::{goals, probe, process};
 const PULL_BATCH: u32 = 32;
 /// How long a broker is left alone before its idle memory is read.
 const SETTLE: Duration = Duration::from_secs(3);
-/// The log that restarts are measured with, and how much is added before the kill.
-const RESTART_LOG_BYTES: u64 = 2_791_728_742;
+/// How much is added between the clean restart and the kill.
 const RESTART_MORE_BYTES: u64 = 100 * 1024 * 1024;
 /// A stored record of a message with 1,024 bytes and the load's properties.
 const RECORD_BYTES: u64 = 1_024 + 230;
@@ -27,8 +26,10 @@ pub(crate) const NULL: &str = "null server";
 pub(crate) const PULL: &str = "pull of 8 queues, batches of 32, page cache";
 pub(crate) const IDLE: &str = "anonymous memory (RssAnon) idle";
 pub(crate) const LOADED: &str = "anonymous memory (RssAnon) after the async runs";
-pub(crate) const RESTART_CLEAN: &str = "restart to serving, 2.6 GiB of log, clean";
-pub(crate) const RESTART_KILLED: &str = "restart to serving, 2.6 GiB of log, after kill -9";
+pub(crate) const RESTART_CLEAN: &str = "restart to serving after a clean stop";
+pub(crate) const RESTART_KILLED: &str = "restart to serving after kill -9";
+
+const SMALL_TOPIC: &str = "bench-small";
 
 /// A send load: flush of the broker, connections, in flight, body.
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +59,17 @@ impl Send {
         format!("send, {flush} flush, {} x {}, {} B", self.connections, self.inflight, self.body_bytes)
     }
 
+    /// Pulls are measured on messages of one size.
+    fn topic(&self) -> &'static str {
+        if self.body_bytes == 1_024 { TOPIC } else { SMALL_TOPIC }
+    }
+
     fn spec(&self, addr: SocketAddr, plan: &Plan) -> Spec {
         Spec {
             addr,
             connections: self.connections,
             inflight: self.inflight,
-            work: Work::Send { topic: TOPIC.to_owned(), queues: QUEUES, body_bytes: self.body_bytes },
+            work: Work::Send { topic: self.topic().to_owned(), queues: QUEUES, body_bytes: self.body_bytes },
             warm_up: plan.warm_up,
             duration: plan.duration,
             max_requests: None,
@@ -79,17 +85,18 @@ pub(crate) struct Plan {
     pub(crate) port_base: u16,
     pub(crate) warm_up: Duration,
     pub(crate) duration: Duration,
-    pub(crate) restarts: bool,
+    /// The log that restarts are measured with; 0 leaves them out.
+    pub(crate) restart_log_bytes: u64,
 }
 
 /// Runs the plan.
 pub(crate) fn run(plan: &Plan) -> anyhow::Result<Report> {
-    let mut report = Report { machine: machine(), ..Report::default() };
+    let mut report = Report { setting: setting(plan), ..Report::default() };
     null_server(plan, &mut report)?;
     for system in &plan.systems {
         async_loads(plan, system, &mut report)?;
         sync_loads(plan, system, &mut report)?;
-        if plan.restarts {
+        if plan.restart_log_bytes > 0 {
             restarts(plan, system, &mut report)?;
         }
     }
@@ -128,6 +135,13 @@ fn async_loads(plan: &Plan, system: &System, report: &mut Report) -> anyhow::Res
     let cluster = fresh(plan, system, "async", Flush::Async)?;
     std::thread::sleep(SETTLE);
     memory(report, IDLE, system, &cluster)?;
+    probe::until_serving(
+        cluster.broker_addr(),
+        SMALL_TOPIC,
+        QUEUES,
+        Instant::now(),
+        Duration::from_secs(10),
+    )?;
     warm(plan, &cluster)?;
     for send in SENDS.iter().filter(|send| send.flush == Flush::Async) {
         measure(
@@ -169,7 +183,7 @@ fn sync_loads(plan: &Plan, system: &System, report: &mut Report) -> anyhow::Resu
 
 fn restarts(plan: &Plan, system: &System, report: &mut Report) -> anyhow::Result<()> {
     let mut cluster = fresh(plan, system, "restart", Flush::Async)?;
-    fill(plan, &cluster, RESTART_LOG_BYTES)?;
+    fill(plan, &cluster, plan.restart_log_bytes)?;
     eprintln!("{}: {RESTART_CLEAN}", system.name());
     cluster.stop()?;
     let took = cluster.start_again()?;
@@ -245,7 +259,7 @@ fn memory(report: &mut Report, what: &str, system: &System, cluster: &Cluster<'_
     Ok(())
 }
 
-fn machine() -> String {
+fn setting(plan: &Plan) -> String {
     let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read(Path::new("/proc/cpuinfo"));
     let model =
@@ -253,5 +267,11 @@ fn machine() -> String {
     let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
     let load = read(Path::new("/proc/loadavg"));
     let load = load.split_whitespace().next().unwrap_or("?");
-    format!("{cores} x {}, load average before the run {load}", model.trim_start_matches([' ', '\t', ':']))
+    format!(
+        "{cores} x {}, load average before the run {load}; loads of {} s after {} s; restarts with {} MiB of log",
+        model.trim_start_matches([' ', '\t', ':']),
+        plan.duration.as_secs_f64(),
+        plan.warm_up.as_secs_f64(),
+        plan.restart_log_bytes >> 20,
+    )
 }

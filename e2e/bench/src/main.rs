@@ -110,9 +110,9 @@ struct RunArgs {
     /// Time before that
     #[arg(long, default_value_t = 2.0)]
     warm_up: f64,
-    /// Leave out the restarts with a full store
-    #[arg(long)]
-    no_restarts: bool,
+    /// MiB of log that restarts are measured with; 0 leaves them out
+    #[arg(long, default_value_t = 2_662)]
+    restart_log_mib: u64,
     /// Also write the results as JSON
     #[arg(long)]
     json: Option<PathBuf>,
@@ -156,7 +156,8 @@ fn run_load(args: &LoadArgs) -> anyhow::Result<()> {
         max_requests: None,
     };
     let outcome = load::run(&spec)?;
-    let mut report = Report { machine: "this".to_owned(), ..Report::default() };
+    let mut report =
+        Report { setting: format!("{} s after {} s", args.seconds, args.warm_up), ..Report::default() };
     let title = format!("{:?} {} x {}", args.kind, args.connections, args.inflight).to_lowercase();
     report.add(&title, &args.addr.to_string(), Measure::new(&outcome, None));
     print!("{}", report.text());
@@ -181,7 +182,7 @@ fn run_comparison(args: &RunArgs) -> anyhow::Result<()> {
         port_base: args.port_base,
         warm_up: seconds(args.warm_up)?,
         duration: seconds(args.seconds)?,
-        restarts: !args.no_restarts,
+        restart_log_bytes: args.restart_log_mib << 20,
     };
     let report = compare::run(&plan)?;
     print!("{}", report.text());

@@ -84,7 +84,8 @@ pub(crate) struct Goal {
 /// Everything of one run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Report {
-    pub(crate) machine: String,
+    /// Machine and lengths.
+    pub(crate) setting: String,
     pub(crate) rows: Vec<Row>,
     pub(crate) figures: Vec<Figure>,
     pub(crate) goals: Vec<Goal>,
@@ -130,7 +131,7 @@ impl Report {
             out.push_str(text.trim_end());
             out.push('\n');
         };
-        line(format!("machine: {}", self.machine));
+        line(self.setting.clone());
         line(String::new());
         line(format!(
             "{:<52}{:>10} {:>8} {:>9} {:>9} {:>9} {:>9} {:>6} {:>7}",
