@@ -21,6 +21,9 @@ use tokio::sync::watch;
 use crate::broker::Broker;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often names are looked up, and servers that do not know this broker yet are told: a nameserver that has just started
+/// may be asked for routes at once.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(2);
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 const CRC_MASK: u32 = 0x7FFF_FFFF;
 
@@ -81,6 +84,8 @@ pub(crate) struct Registration {
     broker: Arc<Broker>,
     client: Client,
     servers: HashMap<String, Known>,
+    /// A name was not found when it was last looked up.
+    name_unknown: bool,
     table: Arc<Table>,
     permission: u32,
 }
@@ -91,6 +96,7 @@ impl Registration {
             broker,
             client: Client::new(ClientConfig::default()),
             servers: HashMap::new(),
+            name_unknown: false,
             table: Arc::new(Table::default()),
             permission: u32::MAX,
         }
@@ -111,11 +117,23 @@ impl Registration {
             let period = Duration::from_millis(self.broker.live.load().config.register_name_server_period);
             tokio::select! {
                 changed = wanted.changed() => if changed.is_err() { break },
-                () = tokio::time::sleep(period) => self.look_up().await,
+                () = self.heartbeat_due(period) => {}
                 () = stop.cancelled() => break,
             }
         }
         self.goodbye().await;
+    }
+
+    /// Waits for the next heartbeat, or for a server that has yet to be told.
+    async fn heartbeat_due(&mut self, period: Duration) {
+        let due = tokio::time::Instant::now() + period;
+        while tokio::time::Instant::now() < due {
+            tokio::time::sleep(LOOK_UP_EVERY.min(period)).await;
+            self.look_up().await;
+            if self.servers.values().any(|known| known.table.is_none()) {
+                return;
+            }
+        }
     }
 
     async fn look_up(&mut self) {
@@ -123,13 +141,20 @@ impl Registration {
         let names: Vec<&str> =
             names.split([';', ',']).map(str::trim).filter(|name| !name.is_empty()).collect();
         let mut found = Vec::new();
+        let mut unknown = None;
         for name in names {
             match tokio::time::timeout(CALL_TIMEOUT, tokio::net::lookup_host(name)).await {
                 Ok(Ok(addresses)) => found.extend(addresses.map(|address| address.to_string())),
-                Ok(Err(error)) => tracing::warn!(name, %error, "a nameserver's name is not found"),
-                Err(_) => tracing::warn!(name, "the look-up of a nameserver's name takes too long"),
+                Ok(Err(error)) => unknown = Some((name, error.to_string())),
+                Err(_) => unknown = Some((name, "the look-up takes too long".to_owned())),
             }
         }
+        if let Some((name, error)) = &unknown
+            && !self.name_unknown
+        {
+            tracing::warn!(name, error, "a nameserver's name is not found; it is tried again");
+        }
+        self.name_unknown = unknown.is_some();
         // Nothing found at all: rather keep those known than forget every nameserver for a hiccup of the resolver.
         if !found.is_empty() {
             self.servers.retain(|address, _| found.contains(address));

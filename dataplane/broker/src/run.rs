@@ -247,18 +247,18 @@ pub(crate) async fn start(
     });
     registry.register(Box::new(BrokerCollector::new(Arc::downgrade(&broker))?))?;
     broker.make_predefined().await.map_err(|failure| RunError::Predefined(failure.to_string()))?;
-    drop_orphaned_queues(&broker).await;
+    drop_deleted_queues(&broker).await;
     Ok(broker)
 }
 
-/// Queues of topics that were deleted come back when recovery replays their records; here they go again.
-async fn drop_orphaned_queues(broker: &Arc<Broker>) {
-    let known = |topic: &TopicName| topic == STATE_TOPIC || broker.state.topics.find(topic).is_some();
-    let orphaned: Vec<TopicName> = broker.store.topics().into_iter().filter(|topic| !known(topic)).collect();
-    for topic in orphaned {
+/// Queues of topics that were deleted may come back when recovery replays their records; here they go again. Queues whose
+/// topic is unknown for any other reason stay.
+async fn drop_deleted_queues(broker: &Arc<Broker>) {
+    for topic in broker.state.take_deleted() {
         let (store, name) = (broker.store.clone(), topic.clone());
         match tokio::task::spawn_blocking(move || store.delete_topic(&name)).await {
-            Ok(Ok(_)) => tracing::info!(%topic, "queues of a deleted topic removed"),
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => tracing::info!(%topic, "queues of a deleted topic removed"),
             Ok(Err(error)) => tracing::warn!(%topic, %error, "queues of a deleted topic stay"),
             Err(error) => tracing::warn!(%topic, %error, "queues of a deleted topic stay"),
         }

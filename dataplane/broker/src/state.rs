@@ -3,11 +3,12 @@
 //! Changes are records in a system topic; whoever wants one appended waits until it is applied here. So memory, log and
 //! snapshot can only disagree in what is still on its way. Offsets are the one exception and say so themselves.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bolide_store::{Observer, Queue};
-use bolide_wire::ids::LogOffset;
+use bolide_wire::ids::{LogOffset, TopicName};
 use bolide_wire::message::RecordRef;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -43,6 +44,8 @@ pub(crate) struct State {
     pub(crate) arrivals: Arc<Arrivals>,
     levels: DelayLevels,
     recovering: AtomicBool,
+    /// Topics whose deletion was replayed.
+    deleted: Mutex<BTreeSet<TopicName>>,
     /// One past the log offset of the newest record applied.
     applied: watch::Sender<u64>,
     changes: AtomicU64,
@@ -73,6 +76,7 @@ impl State {
             arrivals,
             levels,
             recovering: AtomicBool::new(true),
+            deleted: Mutex::new(BTreeSet::new()),
             applied: watch::Sender::new(0),
             changes: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
@@ -91,6 +95,11 @@ impl State {
         let mut applied = self.applied.subscribe();
         // The sender lives as long as `self`, so waiting cannot fail.
         let _ = applied.wait_for(|applied| *applied > offset.0).await;
+    }
+
+    /// Topics whose deletion was replayed at the start: their queues may have come back with the log.
+    pub(crate) fn take_deleted(&self) -> BTreeSet<TopicName> {
+        std::mem::take(&mut *self.deleted.lock())
     }
 
     /// Where the replay of the last start began.
@@ -117,6 +126,11 @@ impl State {
         match change {
             StateRecord::Topics { data_version, put, remove } => {
                 self.topics.apply(data_version, put, remove);
+                if self.recovering.load(Ordering::Acquire) {
+                    let mut deleted = self.deleted.lock();
+                    deleted.extend(remove.iter().cloned());
+                    deleted.retain(|topic| self.topics.find(topic).is_none());
+                }
                 let mut offsets = self.offsets.lock();
                 for topic in remove {
                     offsets.remove(None, Some(topic));

@@ -191,7 +191,7 @@ impl<'a> Sends<'a> {
         if let Some(unique) = unique {
             reply.ext.insert("transactionId", unique);
         }
-        reply.ext.insert("queueId", &queue.0.to_string());
+        reply.ext.insert("queueId", itoa::Buffer::new().format(queue.0));
         reply.ext.insert("MSG_REGION", &self.live.config.region_id);
         reply.ext.insert("TRACE_ON", if self.live.config.trace_on { "true" } else { "false" });
         Some(reply)

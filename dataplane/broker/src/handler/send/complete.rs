@@ -80,7 +80,7 @@ fn stored(broker: &Broker, waiting: Vec<Waiting>, placed: &[Placed]) -> Vec<Outg
             debug_assert!(written.is_ok(), "writing to a string cannot fail");
         }
         reply.ext.insert("msgId", &id);
-        reply.ext.insert("queueOffset", &first.queue_offset.0.to_string());
+        reply.ext.insert("queueOffset", itoa::Buffer::new().format(first.queue_offset.0));
         replies.push(Outgoing::from(reply));
     }
     replies

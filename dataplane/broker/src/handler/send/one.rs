@@ -53,7 +53,7 @@ impl Sends<'_> {
             None => (topic.queue(&self.broker.store, queue), Tags::Hash(scan.tags_code())),
             Some(level) => {
                 push(&mut properties, names::REAL_TOPIC, &topic.name);
-                push(&mut properties, names::REAL_QID, &queue.0.to_string());
+                push(&mut properties, names::REAL_QID, itoa::Buffer::new().format(queue.0));
                 let after = Tags::DeliverAfter(self.broker.levels.delay_ms(level));
                 (self.broker.schedule.queue(&self.broker.store, QueueId(level.saturating_sub(1))), after)
             }
