@@ -32,6 +32,7 @@
 //! - [`Client`] is one of the client programs of `e2e/clients`, built by `e2e/clients/build` into `target/clients`; it is built on first
 //!   use when its toolchain is there. [`Running`] is one run of such a program, its JSON lines parsed to [`Event`]s.
 //! - [`Mqadmin`] runs `mqadmin` of the published RocketMQ tools, fetched by `e2e/apache/apache`.
+//! - [`Kube`] is a real Kubernetes, brought up for the run unless `KUBECONFIG` names one; the tests in `tests/kube` share it.
 //! - [`wait::until`] polls a condition until a deadline, for everything else.
 //!
 //! Everything ends by itself: processes are killed when their handle is dropped, waits have deadlines.
@@ -40,6 +41,7 @@ pub mod client;
 pub mod cluster;
 pub mod event;
 pub mod history;
+pub mod kube;
 pub mod mqadmin;
 pub mod ports;
 mod process;
@@ -48,6 +50,7 @@ pub mod wait;
 pub use client::{Client, Program, Running};
 pub use cluster::{Builder, Cluster, Died, Output};
 pub use event::Event;
+pub use kube::Kube;
 pub use mqadmin::Mqadmin;
 
 /// Tests are programs: any failure is a sentence with its causes.
