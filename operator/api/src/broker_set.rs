@@ -82,6 +82,13 @@ pub struct BrokerSetSpec {
     pub auto_create_groups: bool,
     /// Further broker settings, by the names they have in a RocketMQ `broker.conf`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 200))]
+    #[x_kube(
+        validation = Rule::new("self.all(key, !(key in ['flushDiskType', 'brokerRole', 'inSyncReplicas', 'minInSyncReplicas', 'autoCreateTopicEnable', 'autoCreateSubscriptionGroup', 'fileReservedTime', 'diskMaxUsedSpaceRatio']))")
+            .message("brokerConfig has a setting that a field of the spec decides: use flush, replication, minInSync, autoCreateTopics, autoCreateGroups or storage.retention"),
+        validation = Rule::new("self.all(key, !(key in ['brokerClusterName', 'brokerName', 'brokerId', 'brokerIP1', 'brokerIP2', 'listenPort', 'haListenPort', 'namesrvAddr', 'storePathRootDir', 'storePathCommitLog', 'rocketmqHome', 'adminPort', 'adminAddress', 'bindAddress', 'fastListenPort']))")
+            .message("brokerConfig has a setting that is the identity of a broker and set for each broker, such as brokerName or listenPort: leave it out")
+    )]
     pub broker_config: BTreeMap<String, Setting>,
     /// Processor and memory of each broker.
     #[serde(default)]
@@ -198,6 +205,7 @@ fn default_nameservers() -> u32 {
 pub struct Storage {
     /// Size of each broker's volume. It may grow where the storage class allows, never shrink.
     #[serde(default = "default_size")]
+    #[x_kube(validation = Rule::new("self.matches('^[0-9]+(\\\\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$')").message("size must be an amount such as 20Gi"))]
     pub size: Quantity,
     /// Storage class of the volumes; by default the cluster's default class. Cannot change.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -34,7 +34,6 @@ const IDENTITY: &[&str] = &[
     "rocketmqHome",
     "adminPort",
     "adminAddress",
-    "groupService",
     "bindAddress",
     "fastListenPort",
 ];

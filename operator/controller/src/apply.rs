@@ -16,7 +16,11 @@ pub(crate) const MANAGER: &str = "bolide-operator";
 /// Applies `object`, whose metadata names its namespace, and returns it as stored.
 pub(crate) async fn apply<K>(client: &Client, object: &K) -> Result<K, Error>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned,
 {
     let name = object.name_any();
     let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
@@ -78,7 +82,8 @@ where
 {
     let name = object.name_any();
     let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
-    let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": object.resource_version() } });
+    let patch =
+        json!({ "metadata": { "finalizers": finalizers, "resourceVersion": object.resource_version() } });
     match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
         Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(()),
         other => other.map(|_| ()).map_err(Error::api(format!("finalizers of {} {name}", K::kind(&())))),

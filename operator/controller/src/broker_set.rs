@@ -9,6 +9,8 @@ mod rollout;
 mod status;
 mod volumes;
 
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -51,17 +53,18 @@ pub(crate) async fn reconcile<B: Brokers>(ctx: &Context<B>, set: &BrokerSet) -> 
     let mut found = Found::fetch(&ctx.client, &cluster).await?;
     if cluster.spec.paused {
         let groups = groups(&cluster, &found);
-        let seen = observe::observe(ctx, &groups).await;
+        let namesrv = found.cluster_ip(&names::nameserver(&cluster.name));
+        let seen = observe::observe(ctx, &cluster, namesrv.as_deref(), &groups).await;
         write(ctx, set, status::paused(ctx, set, &cluster, &found, &groups, &seen)).await?;
         return Ok(Action::requeue(LATER));
     }
-    apply_nameservers(ctx, &cluster).await?;
+    let namesrv = apply_nameservers(ctx, &cluster).await?;
     let mut groups = groups(&cluster, &found);
     for group in &mut groups {
         apply_group(&ctx.client, &cluster, group, &mut found).await?;
     }
     let volumes = volumes::expand(&ctx.client, &cluster, &found).await?;
-    let seen = observe::observe(ctx, &groups).await;
+    let seen = observe::observe(ctx, &cluster, namesrv.as_deref(), &groups).await;
     update_settings(ctx, &cluster, &groups, &seen).await?;
     let mut leaving = BTreeMap::new();
     for group in groups.iter().filter(|group| group.draining) {
@@ -79,15 +82,19 @@ pub(crate) async fn reconcile<B: Brokers>(ctx: &Context<B>, set: &BrokerSet) -> 
         replace(&ctx.client, &cluster.namespace, pod, uid).await?;
         ctx.events.done(set, "Replacing", format!("pod {pod}: {why}")).await;
     }
-    let (status, settled) = status::build(ctx, set, status::View {
-        cluster: &cluster,
-        found: &found,
-        groups: &groups,
-        seen: &seen,
-        leaving: &leaving,
-        next: &next,
-        volumes: &volumes,
-    });
+    let (status, settled) = status::build(
+        ctx,
+        set,
+        status::View {
+            cluster: &cluster,
+            found: &found,
+            groups: &groups,
+            seen: &seen,
+            leaving: &leaving,
+            next: &next,
+            volumes: &volumes,
+        },
+    );
     write(ctx, set, status).await?;
     Ok(Action::requeue(if settled { LATER } else { SOON }))
 }
@@ -106,9 +113,10 @@ fn groups(cluster: &Cluster, found: &Found) -> Vec<Group> {
         .collect()
 }
 
-async fn apply_nameservers<B>(ctx: &Context<B>, cluster: &Cluster) -> Result<(), Error> {
+/// Applies the objects of the nameservers; returns the address of their Service.
+async fn apply_nameservers<B>(ctx: &Context<B>, cluster: &Cluster) -> Result<Option<String>, Error> {
     let client = &ctx.client;
-    apply(client, &nameserver::service::service(cluster)).await?;
+    let service = apply(client, &nameserver::service::service(cluster)).await?;
     apply(client, &nameserver::service::headless_service(cluster)).await?;
     apply(client, &nameserver::config_map::config_map(cluster)?).await?;
     apply(client, &nameserver::pdb::disruption_budget(cluster)).await?;
@@ -117,7 +125,7 @@ async fn apply_nameservers<B>(ctx: &Context<B>, cluster: &Cluster) -> Result<(),
         apply(client, &network_policy::network_policy(cluster)).await?;
     }
     apply(client, &nameserver::deployment::deployment(cluster)?).await?;
-    Ok(())
+    Ok(fetch::cluster_ip(&service))
 }
 
 /// Applies the objects of a group. The Service of the master comes before the settings, which hold its address.
@@ -152,7 +160,9 @@ async fn update_settings<B: Brokers>(
     seen: &observe::Seen,
 ) -> Result<(), Error> {
     for group in groups {
-        let Some(address) = observe::address(group).filter(|_| seen.contains_key(&group.number)) else { continue };
+        let Some(address) = observe::address(group).filter(|_| seen.contains_key(&group.number)) else {
+            continue;
+        };
         let held = ctx.brokers.settings(&address).await?;
         let changed: BTreeMap<String, String> = config_map::hot_settings(cluster, group)
             .into_iter()
@@ -188,7 +198,8 @@ async fn remove_group(client: &Client, cluster: &Cluster, group: &Group) -> Resu
 /// Removes what an earlier spec asked for: slave Services beyond the replicas, network policies that are switched off.
 async fn remove_unwanted(client: &Client, cluster: &Cluster, found: &Found) -> Result<(), Error> {
     for (name, service) in &found.services {
-        let role = service.labels().get(bolide_resources::labels::ROLE).and_then(|role| role.strip_prefix("slave-"));
+        let role =
+            service.labels().get(bolide_resources::labels::ROLE).and_then(|role| role.strip_prefix("slave-"));
         if role.and_then(|id| id.parse::<u32>().ok()).is_some_and(|id| id >= cluster.spec.replicas) {
             delete::<Service>(client, &cluster.namespace, name).await?;
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bolide_client::{Admin, ClientError, ConsumedQueue, QueueStats, ResetTo};
 use bolide_transport::{Client, ClientConfig};
 use bolide_wire::body::group::SubscriptionGroupConfig;
+use bolide_wire::body::route::MASTER_ID;
 use bolide_wire::body::topic::TopicConfig;
 
 #[cfg(test)]
@@ -19,6 +20,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Admin operations on brokers, by the address of the broker.
 pub(crate) trait Brokers: Clone + Send + Sync + 'static {
+    /// Names of the broker groups whose master is registered with the nameserver at `namesrv`.
+    fn registered(&self, namesrv: &str) -> impl Future<Output = Answer<BTreeSet<String>>> + Send;
     /// One topic; `None` when the broker does not have it.
     fn topic(&self, addr: &str, name: &str) -> impl Future<Output = Answer<Option<TopicConfig>>> + Send;
     /// Names of all topics.
@@ -32,9 +35,17 @@ pub(crate) trait Brokers: Clone + Send + Sync + 'static {
     /// Groups that consume a topic.
     fn consumers_of(&self, addr: &str, topic: &str) -> impl Future<Output = Answer<Vec<String>>> + Send;
     /// One group; `None` when the broker does not have it.
-    fn group(&self, addr: &str, name: &str) -> impl Future<Output = Answer<Option<SubscriptionGroupConfig>>> + Send;
+    fn group(
+        &self,
+        addr: &str,
+        name: &str,
+    ) -> impl Future<Output = Answer<Option<SubscriptionGroupConfig>>> + Send;
     /// Makes or changes a group.
-    fn put_group(&self, addr: &str, config: &SubscriptionGroupConfig) -> impl Future<Output = Answer<()>> + Send;
+    fn put_group(
+        &self,
+        addr: &str,
+        config: &SubscriptionGroupConfig,
+    ) -> impl Future<Output = Answer<()>> + Send;
     /// Deletes a group with its offsets.
     fn delete_group(&self, addr: &str, name: &str) -> impl Future<Output = Answer<()>> + Send;
     /// Progress of a group, in one topic or in all.
@@ -47,7 +58,13 @@ pub(crate) trait Brokers: Clone + Send + Sync + 'static {
     /// Client ids of the members of a group.
     fn members(&self, addr: &str, group: &str) -> impl Future<Output = Answer<BTreeSet<String>>> + Send;
     /// Moves a group in all queues of a topic.
-    fn reset(&self, addr: &str, group: &str, topic: &str, to: ResetTo) -> impl Future<Output = Answer<()>> + Send;
+    fn reset(
+        &self,
+        addr: &str,
+        group: &str,
+        topic: &str,
+        to: ResetTo,
+    ) -> impl Future<Output = Answer<()>> + Send;
     /// Rates, totals, disk use.
     fn runtime(&self, addr: &str) -> impl Future<Output = Answer<BTreeMap<String, String>>> + Send;
     /// Settings in force.
@@ -73,12 +90,25 @@ impl RemoteBrokers {
     /// # Errors
     /// Never in practice: the address is well formed.
     pub(crate) fn new() -> Answer<Self> {
-        let admin = Admin::with_client(Client::new(ClientConfig::default()), "nameserver.invalid:9876", ANSWER_WITHIN)?;
+        let admin = Admin::with_client(
+            Client::new(ClientConfig::default()),
+            "nameserver.invalid:9876",
+            ANSWER_WITHIN,
+        )?;
         Ok(Self { admin })
     }
 }
 
 impl Brokers for RemoteBrokers {
+    async fn registered(&self, namesrv: &str) -> Answer<BTreeSet<String>> {
+        let known = self.admin.cluster_info_of(namesrv).await?;
+        let masters = known
+            .broker_addr_table
+            .into_iter()
+            .filter(|(_, data)| data.broker_addrs.contains_key(&MASTER_ID));
+        Ok(masters.map(|(name, _)| name).collect())
+    }
+
     async fn topic(&self, addr: &str, name: &str) -> Answer<Option<TopicConfig>> {
         self.admin.topic(addr, name).await
     }
@@ -121,7 +151,11 @@ impl Brokers for RemoteBrokers {
 
     async fn members(&self, addr: &str, group: &str) -> Answer<BTreeSet<String>> {
         let online = self.admin.consumer_connection(addr, group).await?;
-        Ok(online.into_iter().flat_map(|online| online.connection_set).map(|member| member.client_id).collect())
+        Ok(online
+            .into_iter()
+            .flat_map(|online| online.connection_set)
+            .map(|member| member.client_id)
+            .collect())
     }
 
     async fn reset(&self, addr: &str, group: &str, topic: &str, to: ResetTo) -> Answer<()> {

@@ -4,6 +4,8 @@ mod apply;
 mod lag;
 mod reset;
 
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -43,7 +45,8 @@ pub(crate) async fn reconcile<B: Brokers>(ctx: &Context<B>, group: &ConsumerGrou
         return Ok(Action::requeue(REFRESH));
     };
     if let Some(older) = older(group, ctx) {
-        let sentence = format!("ConsumerGroup {older} has the same name in the cluster and is older: it decides");
+        let sentence =
+            format!("ConsumerGroup {older} has the same name in the cluster and is older: it decides");
         write(ctx, group, not_ready(ctx, group, "Conflict", sentence)).await?;
         return Ok(Action::requeue(REFRESH));
     }
@@ -104,7 +107,8 @@ async fn remove<B: Brokers>(
         && target::is_deleted_with_object(group.spec.deletion_policy)
     {
         if set.spec.stopped {
-            let sentence = "the group is deleted when its cluster runs again, or at once with deletionPolicy: Retain";
+            let sentence =
+                "the group is deleted when its cluster runs again, or at once with deletionPolicy: Retain";
             write(ctx, group, not_ready(ctx, group, "Deleting", sentence.to_owned())).await?;
             return Ok(Action::requeue(SOON));
         }
@@ -136,7 +140,12 @@ fn older<B>(group: &ConsumerGroup, ctx: &Context<B>) -> Option<String> {
     rivals(group, ctx).into_iter().filter(|rival| *rival < own).map(|(_, name)| name).next()
 }
 
-fn not_ready<B>(ctx: &Context<B>, group: &ConsumerGroup, reason: &str, sentence: String) -> ConsumerGroupStatus {
+fn not_ready<B>(
+    ctx: &Context<B>,
+    group: &ConsumerGroup,
+    reason: &str,
+    sentence: String,
+) -> ConsumerGroupStatus {
     let mut status = group.status.clone().unwrap_or_default();
     status.observed_generation = group.metadata.generation;
     status.group_name = Some(group.group_name().to_owned());

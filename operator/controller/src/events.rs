@@ -6,6 +6,9 @@ use kube::{Client, Resource};
 
 use crate::apply::MANAGER;
 
+/// Reasons that do not go away by themselves.
+const NEEDS_A_PERSON: &[&str] = &["Invalid", "Conflict", "TypeConflict", "NoBrokerGroup"];
+
 /// Publishes events. A lost event changes nothing, so failures are only logged.
 #[derive(Clone)]
 pub(crate) struct Events(Recorder);
@@ -32,18 +35,29 @@ impl Events {
         K: Resource<DynamicType = ()>,
     {
         let Some(now) = condition(after, READY) else { return };
-        let same = condition(before, READY).is_some_and(|old| (old.status, &old.reason) == (now.status, &now.reason));
+        let same = condition(before, READY)
+            .is_some_and(|old| (old.status, &old.reason) == (now.status, &now.reason));
         if same {
             return;
         }
         let note = now.message.clone();
-        match now.status {
-            ConditionStatus::True => self.done(of, &now.reason, note).await,
-            _ => self.warn(of, &now.reason, note).await,
+        let was_ready = condition(before, READY).is_some_and(|old| old.status == ConditionStatus::True);
+        // on the way to being ready for the first time, nothing is wrong yet
+        let is_wrong = was_ready || NEEDS_A_PERSON.contains(&now.reason.as_str());
+        if now.status == ConditionStatus::True || !is_wrong {
+            self.done(of, &now.reason, note).await;
+        } else {
+            self.warn(of, &now.reason, note).await;
         }
     }
 
-    async fn publish<K: Resource<DynamicType = ()>>(&self, of: &K, type_: EventType, reason: &str, note: String) {
+    async fn publish<K: Resource<DynamicType = ()>>(
+        &self,
+        of: &K,
+        type_: EventType,
+        reason: &str,
+        note: String,
+    ) {
         let note = note.chars().take(1000).collect();
         let event = Event {
             type_,

@@ -153,7 +153,11 @@ impl Candidate {
         LeaseSpec {
             holder_identity: Some(self.me.clone()),
             lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
-            acquire_time: if taken { Some(now.clone()) } else { before.and_then(|before| before.acquire_time.clone()) },
+            acquire_time: if taken {
+                Some(now.clone())
+            } else {
+                before.and_then(|before| before.acquire_time.clone())
+            },
             renew_time: Some(now),
             lease_transitions: Some(transitions.saturating_add(i32::from(taken && before.is_some()))),
             ..LeaseSpec::default()
@@ -164,7 +168,9 @@ impl Candidate {
     async fn release(&mut self) {
         let released = async {
             let mut lease = self.api.get(NAME).await?;
-            if let Some(spec) = lease.spec.as_mut().filter(|spec| spec.holder_identity.as_ref() == Some(&self.me)) {
+            if let Some(spec) =
+                lease.spec.as_mut().filter(|spec| spec.holder_identity.as_ref() == Some(&self.me))
+            {
                 spec.holder_identity = Some(String::new());
                 self.api.replace(NAME, &PostParams::default(), &lease).await?;
             }

@@ -16,7 +16,10 @@ mod run;
 mod target;
 mod topic;
 
-
+#[cfg(test)]
+mod fake_api;
+#[cfg(test)]
+mod test_bed;
 
 use std::io::Write;
 
@@ -30,7 +33,8 @@ fn main() -> anyhow::Result<()> {
         Command::Crd { out } => write_definitions(out.as_deref()),
         Command::Run(args) => {
             bolide_telemetry::init_logging(args.log_json)?;
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build()?;
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build()?;
             runtime.block_on(run::run(args))
         }
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use bolide_api::status::{Condition, ConditionStatus, READY, condition};
 use bolide_api::{BrokerSet, ConsumerGroup, Topic};
 use bolide_telemetry::{AdminServer, Readiness};
 use futures::StreamExt;
@@ -34,6 +35,8 @@ use crate::{broker_set, consumer_group, topic};
 const CONCURRENCY: u16 = 16;
 /// Changes within this time are one.
 const DEBOUNCE: Duration = Duration::from_millis(200);
+/// How often objects are counted for the metrics.
+const COUNT_EVERY: Duration = Duration::from_secs(15);
 /// Bounds of the pause after a failure.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LAST: Duration = Duration::from_secs(60);
@@ -100,7 +103,8 @@ async fn controllers(
     let config = || Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE);
     let sets = Controller::new(scope.api::<BrokerSet>(), watcher::Config::default()).with_config(config());
     let topics = Controller::new(scope.api::<Topic>(), watcher::Config::default()).with_config(config());
-    let groups = Controller::new(scope.api::<ConsumerGroup>(), watcher::Config::default()).with_config(config());
+    let groups =
+        Controller::new(scope.api::<ConsumerGroup>(), watcher::Config::default()).with_config(config());
     let seen = Seen { sets: sets.store(), topics: topics.store(), groups: groups.store() };
     let ctx = Context {
         client: client.clone(),
@@ -122,21 +126,55 @@ async fn controllers(
         .run(broker_set_step, retry, reconciler(&ctx))
         .for_each(|_| async {});
     let topics = topics
-        .watches(scope.api::<BrokerSet>(), watcher::Config::default(), on_change(seen.topics.clone(), |topic| {
-            topic.spec.cluster_ref.name.clone()
-        }))
+        .watches(
+            scope.api::<BrokerSet>(),
+            watcher::Config::default(),
+            on_change(seen.topics.clone(), |topic| topic.spec.cluster_ref.name.clone()),
+        )
         .graceful_shutdown_on(until(stop.clone()))
         .run(topic_step, retry, reconciler(&ctx))
         .for_each(|_| async {});
     let groups = groups
-        .watches(scope.api::<BrokerSet>(), watcher::Config::default(), on_change(seen.groups.clone(), |group| {
-            group.spec.cluster_ref.name.clone()
-        }))
+        .watches(
+            scope.api::<BrokerSet>(),
+            watcher::Config::default(),
+            on_change(seen.groups.clone(), |group| group.spec.cluster_ref.name.clone()),
+        )
         .graceful_shutdown_on(until(stop.clone()))
         .run(consumer_group_step, retry, reconciler(&ctx))
         .for_each(|_| async {});
-    futures::join!(sets, topics, groups);
+    let counting = async {
+        while tokio::time::timeout(COUNT_EVERY, stop.cancelled()).await.is_err() {
+            count(&ctx.metrics, &seen.sets, |set| {
+                set.status.as_ref().map(|status| status.conditions.as_slice())
+            });
+            count(&ctx.metrics, &seen.topics, |topic| {
+                topic.status.as_ref().map(|status| status.conditions.as_slice())
+            });
+            count(&ctx.metrics, &seen.groups, |group| {
+                group.status.as_ref().map(|status| status.conditions.as_slice())
+            });
+        }
+    };
+    futures::join!(sets, topics, groups, counting);
     Ok(())
+}
+
+/// Sets the figures of how many objects of a kind are ready and how many are not.
+fn count<K>(metrics: &Metrics, objects: &Store<K>, conditions: impl Fn(&K) -> Option<&[Condition]>)
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let objects = objects.state();
+    let is_ready = |object: &&Arc<K>| {
+        let ready = conditions(object).and_then(|conditions| condition(conditions, READY));
+        ready.is_some_and(|ready| ready.status == ConditionStatus::True)
+    };
+    let ready = objects.iter().filter(is_ready).count();
+    let kind = K::kind(&());
+    for (label, number) in [("true", ready), ("false", objects.len() - ready)] {
+        metrics.objects.with_label_values(&[&*kind, label]).set(i64::try_from(number).unwrap_or(i64::MAX));
+    }
 }
 
 struct Scope {
@@ -183,7 +221,8 @@ where
         if before.as_ref() == Some(&now) {
             return Vec::new();
         }
-        let of_set = |object: &&Arc<K>| object.namespace() == set.namespace() && cluster_of(object) == set.name_any();
+        let of_set =
+            |object: &&Arc<K>| object.namespace() == set.namespace() && cluster_of(object) == set.name_any();
         objects.state().iter().filter(of_set).map(|object| ObjectRef::from_obj(object.as_ref())).collect()
     }
 }
@@ -239,7 +278,11 @@ fn key<K: Resource<DynamicType = ()>>(object: &K) -> String {
 }
 
 /// Logs the failure here, where it is handled, and tries again with a growing pause.
-fn retry<B, K: Resource<DynamicType = ()>>(object: Arc<K>, error: &Error, with: Arc<Reconciler<B>>) -> Action {
+fn retry<B, K: Resource<DynamicType = ()>>(
+    object: Arc<K>,
+    error: &Error,
+    with: Arc<Reconciler<B>>,
+) -> Action {
     let mut failures = with.failures.lock();
     let count = failures.entry(key(object.as_ref())).or_default();
     let pause = RETRY_FIRST.saturating_mul(1 << (*count).min(6)).min(RETRY_LAST);

@@ -3,6 +3,8 @@
 mod apply;
 mod owner;
 
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -57,8 +59,11 @@ pub(crate) async fn reconcile<B: Brokers>(ctx: &Context<B>, topic: &Topic) -> Re
         return Ok(Action::requeue(SOON));
     }
     let outcome = apply::apply(ctx, topic, &set).await;
-    for done in &outcome.done {
-        ctx.events.done(topic, "Applied", done.clone()).await;
+    // a change to a topic that was well is worth an event; the making of hundreds is not
+    if topic.status.as_ref().is_some_and(|status| !status.groups.is_empty()) {
+        for done in &outcome.done {
+            ctx.events.done(topic, "Applied", done.clone()).await;
+        }
     }
     let (status, again) = status(ctx, topic, &set, &outcome);
     write(ctx, topic, status).await?;
@@ -66,7 +71,11 @@ pub(crate) async fn reconcile<B: Brokers>(ctx: &Context<B>, topic: &Topic) -> Re
 }
 
 /// Deletes the topic from the brokers if this object is the one that decides, then lets the object go.
-async fn remove<B: Brokers>(ctx: &Context<B>, topic: &Topic, set: Option<&BrokerSet>) -> Result<Action, Error> {
+async fn remove<B: Brokers>(
+    ctx: &Context<B>,
+    topic: &Topic,
+    set: Option<&BrokerSet>,
+) -> Result<Action, Error> {
     let Some(rest) = finalizers(topic, false) else { return Ok(Action::await_change()) };
     let shared = owner::others(topic, &ctx.seen.topics.state());
     let set = set.filter(|set| set.metadata.deletion_timestamp.is_none() && !shared);
@@ -74,7 +83,8 @@ async fn remove<B: Brokers>(ctx: &Context<B>, topic: &Topic, set: Option<&Broker
         && target::is_deleted_with_object(topic.spec.deletion_policy)
     {
         if set.spec.stopped {
-            let sentence = "the topic is deleted when its cluster runs again, or at once with deletionPolicy: Retain";
+            let sentence =
+                "the topic is deleted when its cluster runs again, or at once with deletionPolicy: Retain";
             write(ctx, topic, not_ready(ctx, topic, "Deleting", sentence.to_owned())).await?;
             return Ok(Action::requeue(SOON));
         }
@@ -95,7 +105,12 @@ fn status<B>(ctx: &Context<B>, topic: &Topic, set: &BrokerSet, outcome: &Outcome
     } else if let Some(conflict) = outcome.conflicts.first() {
         (false, "TypeConflict", conflict.clone(), DRIFT_CHECK)
     } else if outcome.groups.is_empty() {
-        (false, "NoBrokerGroup", format!("{} has none of the broker groups in spec.groups", set.name_any()), SOON)
+        (
+            false,
+            "NoBrokerGroup",
+            format!("{} has none of the broker groups in spec.groups", set.name_any()),
+            SOON,
+        )
     } else if let Some(draining) = outcome.draining.first() {
         (true, "Shrinking", draining.clone(), SOON)
     } else {

@@ -29,24 +29,32 @@ pub(crate) async fn decide<B: Brokers>(
     if is_discarded(set, group.number) {
         return Ok(Leaving::Gone);
     }
-    let override_with =
-        format!("to remove it anyway, annotate the BrokerSet with {}={}", labels::DISCARD_GROUPS, group.number);
+    let override_with = format!(
+        "to remove it anyway, annotate the BrokerSet with {}={}",
+        labels::DISCARD_GROUPS,
+        group.number
+    );
     if cluster.spec.stopped {
-        return Ok(Leaving::Waits(format!("leaves when the set runs again and it has been read; {override_with}")));
+        return Ok(Leaving::Waits(format!(
+            "leaves when the set runs again and it has been read; {override_with}"
+        )));
     }
     let Some(address) = observe::address(group) else {
         return Ok(Leaving::Waits(format!("leaves, but has no address yet; {override_with}")));
     };
     let topics = match ctx.brokers.topics(&address).await {
         Ok(topics) => topics,
-        Err(error) => return Ok(Leaving::Waits(format!("leaves, but does not answer ({error}); {override_with}"))),
+        Err(error) => {
+            return Ok(Leaving::Waits(format!("leaves, but does not answer ({error}); {override_with}")));
+        }
     };
     let mut unread = 0;
     let mut behind = String::new();
     let mut stored = 0;
     for topic in topics.iter().filter(|topic| !is_system(topic)) {
         let queues = ctx.brokers.topic_stats(&address, topic).await?;
-        stored += queues.iter().map(|queue| queue.max_offset.saturating_sub(queue.min_offset).max(0)).sum::<i64>();
+        stored +=
+            queues.iter().map(|queue| queue.max_offset.saturating_sub(queue.min_offset).max(0)).sum::<i64>();
         for consumer in ctx.brokers.consumers_of(&address, topic).await? {
             let progress = ctx.brokers.progress(&address, &consumer, Some(topic)).await?;
             let lag: i64 = progress.iter().map(bolide_client::ConsumedQueue::lag).sum();

@@ -1,21 +1,46 @@
 //! What the brokers of a set say of themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bolide_resources::{Group, names};
+use bolide_resources::{Cluster, Group, names};
 
 use crate::brokers::Brokers;
 use crate::context::Context;
 
-/// The groups whose master answers, by number, with how full its disk is in percent if it says so.
-pub(crate) type Seen = BTreeMap<u32, Option<u32>>;
+/// What the masters that answer say, by number of the group.
+pub(crate) type Seen = BTreeMap<u32, Master>;
 
-/// Asks the master of every group, at the address that clients use.
-pub(crate) async fn observe<B: Brokers>(ctx: &Context<B>, groups: &[Group]) -> Seen {
+/// The master of a group, as clients meet it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Master {
+    /// How full its disk is, if it says so.
+    pub(crate) disk_percent: Option<u32>,
+    /// A nameserver tells clients of it.
+    pub(crate) registered: bool,
+}
+
+/// Asks the master of every group, at the address that clients use, and a nameserver at the address of their Service.
+pub(crate) async fn observe<B: Brokers>(
+    ctx: &Context<B>,
+    cluster: &Cluster,
+    namesrv: Option<&str>,
+    groups: &[Group],
+) -> Seen {
+    let registered = match namesrv {
+        Some(namesrv) => ctx.brokers.registered(&format!("{namesrv}:{}", names::NAMESERVER_PORT)).await,
+        None => Ok(BTreeSet::new()),
+    };
+    let registered = registered.unwrap_or_else(|error| {
+        tracing::debug!(%error, "no nameserver answers");
+        BTreeSet::new()
+    });
     let asked = groups.iter().map(async |group| {
         let runtime = ctx.brokers.runtime(&address(group)?).await;
         match runtime {
-            Ok(runtime) => Some((group.number, disk_percent(&runtime))),
+            Ok(runtime) => {
+                let registered = registered.contains(&names::group(&cluster.name, group.number));
+                Some((group.number, Master { disk_percent: disk_percent(&runtime), registered }))
+            }
             Err(error) => {
                 tracing::debug!(%error, group = group.number, "the master does not answer");
                 None
@@ -36,7 +61,11 @@ fn disk_percent(runtime: &BTreeMap<String, String>) -> Option<u32> {
     if !(0.0..=1.0).contains(&ratio) {
         return None;
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 100, as just checked")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 0 and 100, as just checked"
+    )]
     let percent = (ratio * 100.0).round() as u32;
     Some(percent)
 }
@@ -47,7 +76,9 @@ mod tests {
 
     #[test]
     fn the_disk_ratio_becomes_percent() {
-        let of = |ratio: &str| disk_percent(&BTreeMap::from([("commitLogDiskRatio".to_owned(), ratio.to_owned())]));
+        let of = |ratio: &str| {
+            disk_percent(&BTreeMap::from([("commitLogDiskRatio".to_owned(), ratio.to_owned())]))
+        };
         assert_eq!(of("0.414"), Some(41));
         assert_eq!(of("-1.0"), None);
         assert_eq!(of("NaN"), None);

@@ -45,16 +45,23 @@ pub(crate) fn next(cluster: &Cluster, groups: &[Group], found: &Found) -> Next {
             let label = pod.labels().get(REVISION).map(String::as_str);
             pod.metadata.deletion_timestamp.is_none() && revision.is_some() && label != revision
         };
-        stale.extend(found.pods_of(group.number).filter(outdated).map(|pod| (pod, group.number, ordinal(pod))));
+        stale.extend(
+            found.pods_of(group.number).filter(outdated).map(|pod| (pod, group.number, ordinal(pod))),
+        );
     }
     // one that does not work costs nothing to replace; then slaves; then masters, group by group
-    stale.sort_by_key(|(pod, group, ordinal)| (is_ready(pod), *ordinal == 0, *group, std::cmp::Reverse(*ordinal)));
+    stale.sort_by_key(|(pod, group, ordinal)| {
+        (is_ready(pod), *ordinal == 0, *group, std::cmp::Reverse(*ordinal))
+    });
     let Some((first, _, _)) = stale.first() else { return Next::Done };
     let wanted = usize::try_from(cluster.spec.replicas).unwrap_or(usize::MAX).saturating_mul(groups.len());
     let ready = found.pods.iter().filter(|pod| group_of(*pod).is_some() && is_ready(pod)).count();
     let needed = if is_ready(first) { wanted } else { 0 };
     if ready < needed {
-        return Next::Waits(format!("{} pods are out of date; waiting until all {wanted} are ready ({ready} now)", stale.len()));
+        return Next::Waits(format!(
+            "{} pods are out of date; waiting until all {wanted} are ready ({ready} now)",
+            stale.len()
+        ));
     }
     if found.pods.iter().any(|pod| pod.metadata.deletion_timestamp.is_some()) {
         return Next::Waits(format!("{} pods are out of date; one is being replaced", stale.len()));

@@ -85,8 +85,12 @@ pub(crate) fn build<B>(ctx: &Context<B>, set: &BrokerSet, view: View<'_>) -> (Br
     let known = bolide_api::status::condition(&status.conditions, STORAGE_RESIZED).is_some();
     let resized = match view.volumes {
         Volumes::AsWanted if !known => None,
-        Volumes::AsWanted => Some(ctx.condition(STORAGE_RESIZED, true, "AsWanted", "volumes have the wanted size", generation)),
-        Volumes::Growing(what) => Some(ctx.condition(STORAGE_RESIZED, false, "Expanding", what.clone(), generation)),
+        Volumes::AsWanted => {
+            Some(ctx.condition(STORAGE_RESIZED, true, "AsWanted", "volumes have the wanted size", generation))
+        }
+        Volumes::Growing(what) => {
+            Some(ctx.condition(STORAGE_RESIZED, false, "Expanding", what.clone(), generation))
+        }
         Volumes::Refused { reason, message } => {
             Some(ctx.condition(STORAGE_RESIZED, false, reason, message.clone(), generation))
         }
@@ -99,9 +103,18 @@ pub(crate) fn build<B>(ctx: &Context<B>, set: &BrokerSet, view: View<'_>) -> (Br
 }
 
 /// Whether clients can use the whole set, a word for why not, and a sentence.
-fn readiness(cluster: &Cluster, found: &Found, groups: &[Group], seen: &Seen) -> (bool, &'static str, String) {
+fn readiness(
+    cluster: &Cluster,
+    found: &Found,
+    groups: &[Group],
+    seen: &Seen,
+) -> (bool, &'static str, String) {
     if cluster.spec.stopped {
-        return (false, "Stopped", "spec.stopped is true: no pod runs; data and addresses are kept".to_owned());
+        return (
+            false,
+            "Stopped",
+            "spec.stopped is true: no pod runs; data and addresses are kept".to_owned(),
+        );
     }
     let (nameservers, wanted) = (nameservers_ready(found), cluster.spec.nameservers.replicas);
     if nameservers == 0 {
@@ -115,8 +128,14 @@ fn readiness(cluster: &Cluster, found: &Found, groups: &[Group], seen: &Seen) ->
             let pods = found.pods_of(group.number).next();
             let why = pods.and_then(|pod| trouble(pod)).map(|why| format!(": {why}")).unwrap_or_default();
             waiting.push(format!("{name} has {ready} of {} pods ready{why}", cluster.spec.replicas));
-        } else if !seen.contains_key(&group.number) {
-            waiting.push(format!("{name} does not answer at the address of its master"));
+        } else {
+            match seen.get(&group.number) {
+                None => waiting.push(format!("{name} does not answer at the address of its master")),
+                Some(master) if !master.registered => {
+                    waiting.push(format!("{name} has not registered with a nameserver yet"));
+                }
+                Some(_) => {}
+            }
         }
     }
     if !waiting.is_empty() {
@@ -162,7 +181,7 @@ fn facts(
             master: master(cluster, found, group.number),
             address: observe::address(group),
             ready: ready_pods(found, group.number),
-            disk_percent: seen.get(&group.number).copied().flatten(),
+            disk_percent: seen.get(&group.number).and_then(|master| master.disk_percent),
             progress: leaving.get(&group.number).and_then(|leaving| match leaving {
                 Leaving::Waits(why) => Some(why.clone()),
                 Leaving::Gone => None,
@@ -172,7 +191,8 @@ fn facts(
     let wanted_brokers = if cluster.spec.stopped { 0 } else { cluster.spec.groups * cluster.spec.replicas };
     let wanted_nameservers = if cluster.spec.stopped { 0 } else { cluster.spec.nameservers.replicas };
     let ready: u32 = group_statuses.iter().map(|group| group.ready).sum();
-    let masters: Vec<&str> = group_statuses.iter().filter_map(|group| group.master.as_deref()).take(4).collect();
+    let masters: Vec<&str> =
+        group_statuses.iter().filter_map(|group| group.master.as_deref()).take(4).collect();
     let fullest = group_statuses.iter().filter_map(|group| group.disk_percent).max();
     BrokerSetStatus {
         observed_generation: set.metadata.generation,

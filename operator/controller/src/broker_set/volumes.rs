@@ -39,11 +39,13 @@ pub(crate) async fn expand(client: &Client, cluster: &Cluster, found: &Found) ->
         let Some(held) = claimed(claim) else { continue };
         let held_bytes = held.bytes().unwrap_or(wanted_bytes);
         if held_bytes > wanted_bytes {
-            let message = format!("claim {name} has {held}, the spec asks for {wanted}: volumes cannot shrink");
+            let message =
+                format!("claim {name} has {held}, the spec asks for {wanted}: volumes cannot shrink");
             return Ok(Volumes::Refused { reason: "ShrinkRefused", message });
         }
         if held_bytes < wanted_bytes {
-            let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.clone()).unwrap_or_default();
+            let class =
+                claim.spec.as_ref().and_then(|spec| spec.storage_class_name.clone()).unwrap_or_default();
             if !is_expandable(client, &class, &mut classes).await? {
                 let message = format!(
                     "claim {name} has {held}, the spec asks for {wanted}: storage class {class:?} does not allow expansion"
@@ -69,7 +71,11 @@ fn capacity(claim: &PersistentVolumeClaim) -> Option<u64> {
     bolide_api::common::Quantity(capacity.0.clone()).bytes()
 }
 
-async fn is_expandable(client: &Client, class: &str, known: &mut BTreeMap<String, bool>) -> Result<bool, Error> {
+async fn is_expandable(
+    client: &Client,
+    class: &str,
+    known: &mut BTreeMap<String, bool>,
+) -> Result<bool, Error> {
     if class.is_empty() {
         return Ok(false);
     }

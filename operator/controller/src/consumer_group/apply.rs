@@ -18,7 +18,11 @@ pub(crate) struct Applied {
 }
 
 /// Every broker is tried, whatever happens on others.
-pub(crate) async fn apply<B: Brokers>(ctx: &Context<B>, group: &ConsumerGroup, brokers: &[Broker]) -> Applied {
+pub(crate) async fn apply<B: Brokers>(
+    ctx: &Context<B>,
+    group: &ConsumerGroup,
+    brokers: &[Broker],
+) -> Applied {
     let wanted = wanted(group);
     let mut applied = Applied::default();
     for broker in brokers {

@@ -37,8 +37,10 @@ pub(crate) async fn measure<B: Brokers>(
         }
         if ctx.brokers.topic(&broker.address, &dead_letters).await?.is_some() {
             let queues = ctx.brokers.topic_stats(&broker.address, &dead_letters).await?;
-            measured.dead +=
-                queues.iter().map(|queue| queue.max_offset.saturating_sub(queue.min_offset).max(0)).sum::<i64>();
+            measured.dead += queues
+                .iter()
+                .map(|queue| queue.max_offset.saturating_sub(queue.min_offset).max(0))
+                .sum::<i64>();
         }
     }
     Ok(measured)
@@ -46,10 +48,10 @@ pub(crate) async fn measure<B: Brokers>(
 
 impl Measured {
     fn add(&mut self, queue: &ConsumedQueue, now_ms: i64) {
-        let topic = self.topics.entry(queue.topic.clone()).or_insert_with(|| TopicLag {
-            topic: queue.topic.clone(),
-            ..TopicLag::default()
-        });
+        let topic = self
+            .topics
+            .entry(queue.topic.clone())
+            .or_insert_with(|| TopicLag { topic: queue.topic.clone(), ..TopicLag::default() });
         let lag = queue.lag();
         topic.lag += lag;
         if lag > 0 && queue.last_timestamp > 0 {
@@ -98,7 +100,8 @@ mod tests {
         let mut status = ConsumerGroupStatus::default();
         measured.write_into(&mut status);
         assert_eq!((status.lag, status.lag_seconds), (Some(12), Some(60)));
-        let shown: Vec<_> = status.topics.iter().map(|topic| (topic.topic.as_str(), topic.lag_seconds)).collect();
+        let shown: Vec<_> =
+            status.topics.iter().map(|topic| (topic.topic.as_str(), topic.lag_seconds)).collect();
         assert_eq!(shown, [("b", Some(60)), ("c", None), ("a", Some(0))]);
     }
 }

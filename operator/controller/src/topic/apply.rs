@@ -82,7 +82,9 @@ async fn on_broker<B: Brokers>(
                 until - 1
             )),
         },
-        Some(Change::Conflict { sentence, .. }) => outcome.conflicts.push(format!("{}: {sentence}", broker.name)),
+        Some(Change::Conflict { sentence, .. }) => {
+            outcome.conflicts.push(format!("{}: {sentence}", broker.name))
+        }
         Some(Change::MakeGroup(_) | Change::ChangeGroup { .. }) => {}
     }
     if let Some(found) = found {
@@ -107,12 +109,12 @@ async fn unread<B: Brokers>(
     let mut most = 0;
     for consumer in consumers {
         let progress = ctx.brokers.progress(&broker.address, &consumer, Some(&wanted.name)).await?;
-        let lag: i64 = progress.iter().filter(|queue| queue.queue >= from).map(bolide_client::ConsumedQueue::lag).sum();
+        let lag: i64 =
+            progress.iter().filter(|queue| queue.queue >= from).map(bolide_client::ConsumedQueue::lag).sum();
         most = most.max(lag);
     }
     Ok(most)
 }
-
 
 fn described(broker: &Broker, found: &TopicConfig) -> TopicGroupStatus {
     let number = |number: i32| u32::try_from(number).unwrap_or(0);

@@ -8,7 +8,10 @@ use kube::ResourceExt;
 
 /// The name of an object for the same topic that is older, if there is one.
 pub(crate) fn older(topic: &Topic, all: &[Arc<Topic>]) -> Option<String> {
-    rivals(topic, all).filter(|rival| age(rival, topic) == Ordering::Less).map(|rival| rival.name_any()).next()
+    rivals(topic, all)
+        .filter(|rival| age(rival, topic) == Ordering::Less)
+        .map(|rival| rival.name_any())
+        .next()
 }
 
 /// Whether other objects for the same topic remain when this one goes.

@@ -20,8 +20,10 @@ pub fn settings(cluster: &Cluster, group: &Group) -> BTreeMap<String, Setting> {
     // sizes that follow from the volume's must not change when the volume grows: the store is laid out by them
     spec.storage.size = group.claim_size.clone();
     let mut settings = broker_settings::broker_settings(&spec);
+    // stated in any case, so that a group that was leaving and is wanted again takes messages again
+    let permission = settings.entry("brokerPermission".to_owned()).or_insert(Setting::Int(6));
     if group.draining {
-        settings.insert("brokerPermission".to_owned(), 4.into());
+        *permission = Setting::Int(4);
     }
     let port = |port: u16| Setting::Int(i64::from(port));
     let identity = [

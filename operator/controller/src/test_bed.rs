@@ -1,0 +1,151 @@
+//! A whole world for reconcile tests: API server, brokers, caches and clock in memory.
+
+use bolide_api::{BrokerSet, BrokerSetSpec, ConsumerGroup, Topic};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::{reflector, watcher};
+use serde_json::{Value, json};
+
+use crate::brokers::fake::FakeBrokers;
+use crate::context::{Context, Seen};
+use crate::error::Error;
+use crate::events::Events;
+use crate::fake_api::FakeApi;
+use crate::metrics::Metrics;
+use crate::{broker_set, consumer_group, topic};
+
+pub(crate) const SET: &str = "apis/bolide.dev/v1alpha1/namespaces/shop/brokersets/demo";
+pub(crate) const TOPICS: &str = "apis/bolide.dev/v1alpha1/namespaces/shop/topics";
+pub(crate) const GROUPS: &str = "apis/bolide.dev/v1alpha1/namespaces/shop/consumergroups";
+
+pub(crate) struct TestBed {
+    pub(crate) api: FakeApi,
+    pub(crate) brokers: FakeBrokers,
+    pub(crate) ctx: Context<FakeBrokers>,
+    sets: Writer<BrokerSet>,
+    topics: Writer<Topic>,
+    groups: Writer<ConsumerGroup>,
+}
+
+impl TestBed {
+    pub(crate) fn new() -> Self {
+        let api = FakeApi::default();
+        let brokers = FakeBrokers::with_budget(api.budget.clone());
+        let (seen_sets, sets) = reflector::store();
+        let (seen_topics, topics) = reflector::store();
+        let (seen_groups, groups) = reflector::store();
+        let ctx = Context {
+            client: api.client(),
+            brokers: brokers.clone(),
+            seen: Seen { sets: seen_sets, topics: seen_topics, groups: seen_groups },
+            events: Events::new(api.client(), None),
+            metrics: Metrics::register(&prometheus::Registry::new()).expect("names are free"),
+            image: "bolide:test".into(),
+            now: || jiff::Timestamp::UNIX_EPOCH,
+        };
+        Self { api, brokers, ctx, sets, topics, groups }
+    }
+
+    pub(crate) fn put_set(&self, spec: BrokerSetSpec) {
+        let held = self.api.object(SET).unwrap_or_else(|| json!({ "metadata": { "name": "demo" } }));
+        let mut set = held;
+        set["apiVersion"] = json!("bolide.dev/v1alpha1");
+        set["kind"] = json!("BrokerSet");
+        set["spec"] = serde_json::to_value(spec).expect("a spec");
+        self.api.put(SET, set);
+    }
+
+    pub(crate) fn set(&self) -> BrokerSet {
+        self.api.typed(SET)
+    }
+
+    pub(crate) fn put_topic(&self, name: &str, spec: Value) {
+        let path = format!("{TOPICS}/{name}");
+        let mut topic = self.api.object(&path).unwrap_or_else(|| json!({ "metadata": { "name": name } }));
+        topic["spec"] = spec;
+        self.api.put(&path, topic);
+    }
+
+    pub(crate) fn put_group(&self, name: &str, spec: Value) {
+        let path = format!("{GROUPS}/{name}");
+        let mut group = self.api.object(&path).unwrap_or_else(|| json!({ "metadata": { "name": name } }));
+        group["spec"] = spec;
+        self.api.put(&path, group);
+    }
+
+    /// The watches show what is stored.
+    pub(crate) fn watch(&mut self) {
+        self.sets.apply_watcher_event(&watcher::Event::Init);
+        self.topics.apply_watcher_event(&watcher::Event::Init);
+        self.groups.apply_watcher_event(&watcher::Event::Init);
+        for path in self.api.paths() {
+            if path == SET {
+                self.sets.apply_watcher_event(&watcher::Event::InitApply(self.api.typed(&path)));
+            } else if path.starts_with(TOPICS) {
+                self.topics.apply_watcher_event(&watcher::Event::InitApply(self.api.typed(&path)));
+            } else if path.starts_with(GROUPS) {
+                self.groups.apply_watcher_event(&watcher::Event::InitApply(self.api.typed(&path)));
+            }
+        }
+        self.sets.apply_watcher_event(&watcher::Event::InitDone);
+        self.topics.apply_watcher_event(&watcher::Event::InitDone);
+        self.groups.apply_watcher_event(&watcher::Event::InitDone);
+    }
+
+    /// One reconcile of everything that is stored; stops at the first failure, as a process that dies.
+    pub(crate) async fn round(&mut self) -> Result<(), Error> {
+        let ours = |path: &String| path.contains("/bolide.dev/");
+        for path in self.api.paths().into_iter().filter(ours) {
+            self.watch();
+            if path == SET {
+                broker_set::reconcile(&self.ctx, &self.api.typed(&path)).await?;
+            } else if path.starts_with(TOPICS) {
+                topic::reconcile(&self.ctx, &self.api.typed(&path)).await?;
+            } else if path.starts_with(GROUPS) {
+                consumer_group::reconcile(&self.ctx, &self.api.typed(&path)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rounds, with Kubernetes doing its part in between, until nothing changes any more.
+    pub(crate) async fn converge(&mut self) {
+        for _ in 0..20 {
+            let before = (self.api.state(), self.brokers.states());
+            self.round().await.expect("nothing stands in the way");
+            self.api.settle();
+            if (self.api.state(), self.brokers.states()) == before {
+                return;
+            }
+        }
+        panic!("it still changes after 20 rounds");
+    }
+}
+
+/// Runs `scenario` to its end, then again and again, stopping the operator after the first write, the second, and so on, each
+/// time starting it anew: the end must be the same. Returns the number of writes.
+pub(crate) async fn stopped_after_each_write(scenario: impl Fn(&TestBed)) -> usize {
+    let mut whole = TestBed::new();
+    scenario(&whole);
+    whole.converge().await;
+    let wanted = (whole.api.state(), whole.brokers.states());
+    for writes in 0.. {
+        let mut bed = TestBed::new();
+        scenario(&bed);
+        bed.api.budget.set(Some(writes));
+        let mut stopped = false;
+        for _ in 0..20 {
+            stopped = bed.round().await.is_err() || bed.api.budget.is_used_up();
+            if stopped {
+                break;
+            }
+            bed.api.settle();
+        }
+        bed.api.budget.set(None);
+        bed.converge().await;
+        assert_eq!((bed.api.state(), bed.brokers.states()), wanted, "stopped after {writes} writes");
+        if !stopped || writes > 200 {
+            return writes;
+        }
+    }
+    unreachable!("the loop ends when no write is left to stop after")
+}
