@@ -31,7 +31,7 @@ use crate::{
 pub(crate) use files::{IndexFiles, Lookup};
 
 /// Keys that wait for the index at most.
-const FEED_KEYS: usize = 32_768;
+const FEED_KEYS: usize = 131_072;
 /// Log bytes read at once when catching up.
 const CATCH_UP_BYTES: u64 = 16 << 20;
 /// Time between two moments at which the index is forced to disk.

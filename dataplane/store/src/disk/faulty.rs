@@ -7,6 +7,8 @@
 //! - *fail*: one call fails; a failed sync drops the dirty state, as Linux does, so that a repeated sync lies;
 //! - *full*: bytes beyond a capacity are refused.
 
+mod image;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, IoSlice},
@@ -17,10 +19,9 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{DirEntry, Disk, DiskFile, DiskLock, Space};
+use image::{Inode, NameChange, SECTOR, apply, read_live, touches, write_live};
 
-const SECTOR: u64 = 512;
-const SECTOR_BYTES: usize = 512;
+use super::{DirEntry, Disk, DiskFile, DiskLock, Space};
 
 /// What goes wrong at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,26 +39,6 @@ pub enum Crash {
     Process,
     /// The machine ended: what was not synced is kept or lost, sector by sector and name by name.
     Machine,
-}
-
-type Sector = Box<[u8; SECTOR_BYTES]>;
-
-#[derive(Clone, Default)]
-struct Inode {
-    live: BTreeMap<u64, Sector>,
-    durable: BTreeMap<u64, Sector>,
-    dirty: BTreeSet<u64>,
-    len: u64,
-    durable_len: u64,
-    /// Bytes reserved by `allocate`, which need no room any more.
-    reserved: u64,
-}
-
-#[derive(Clone)]
-enum NameChange {
-    Link(PathBuf, u64),
-    Unlink(PathBuf),
-    Rename(PathBuf, PathBuf, u64),
 }
 
 struct State {
@@ -125,29 +106,6 @@ impl State {
 
 fn down() -> io::Error {
     io::Error::other("the simulated machine went down")
-}
-
-fn apply(names: &mut BTreeMap<PathBuf, u64>, change: &NameChange) {
-    match change {
-        NameChange::Link(path, inode) => {
-            names.insert(path.clone(), *inode);
-        }
-        NameChange::Unlink(path) => {
-            names.remove(path);
-        }
-        NameChange::Rename(from, to, inode) => {
-            names.remove(from);
-            names.insert(to.clone(), *inode);
-        }
-    }
-}
-
-fn touches(change: &NameChange, dir: &Path) -> bool {
-    match change {
-        NameChange::Link(path, _) | NameChange::Unlink(path) | NameChange::Rename(_, path, _) => {
-            path.parent() == Some(dir)
-        }
-    }
 }
 
 /// The disk; clones share it.
@@ -300,40 +258,6 @@ impl FaultyDisk {
     fn file(&self, inode: u64) -> Arc<dyn DiskFile> {
         Arc::new(FaultyFile { disk: self.clone(), inode })
     }
-}
-
-fn read_live(inode: &Inode, buf: &mut [u8], pos: u64) {
-    let mut done = 0_usize;
-    while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        let at = pos.saturating_add(done as u64);
-        let within = usize::try_from(at % SECTOR).unwrap_or(0);
-        let count = rest.len().min(SECTOR_BYTES.saturating_sub(within));
-        let Some(into) = rest.get_mut(..count) else { return };
-        match inode.live.get(&(at / SECTOR)).and_then(|bytes| bytes.get(within..within.saturating_add(count)))
-        {
-            Some(from) => into.copy_from_slice(from),
-            None => into.fill(0),
-        }
-        done = done.saturating_add(count);
-    }
-}
-
-fn write_live(inode: &mut Inode, bytes: &[u8], pos: u64) {
-    let mut done = 0_usize;
-    while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-        let at = pos.saturating_add(done as u64);
-        let within = usize::try_from(at % SECTOR).unwrap_or(0);
-        let count = rest.len().min(SECTOR_BYTES.saturating_sub(within));
-        let sector = inode.live.entry(at / SECTOR).or_insert_with(|| Box::new([0; SECTOR_BYTES]));
-        if let (Some(into), Some(from)) =
-            (sector.get_mut(within..within.saturating_add(count)), rest.get(..count))
-        {
-            into.copy_from_slice(from);
-        }
-        inode.dirty.insert(at / SECTOR);
-        done = done.saturating_add(count);
-    }
-    inode.len = inode.len.max(pos.saturating_add(bytes.len() as u64));
 }
 
 struct FaultyFile {
