@@ -83,12 +83,6 @@ pub struct BrokerSetSpec {
     /// Further broker settings, by the names they have in a RocketMQ `broker.conf`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 200))]
-    #[x_kube(
-        validation = Rule::new("self.all(key, !(key in ['flushDiskType', 'brokerRole', 'inSyncReplicas', 'minInSyncReplicas', 'autoCreateTopicEnable', 'autoCreateSubscriptionGroup', 'fileReservedTime', 'diskMaxUsedSpaceRatio']))")
-            .message("brokerConfig has a setting that a field of the spec decides: use flush, replication, minInSync, autoCreateTopics, autoCreateGroups or storage.retention"),
-        validation = Rule::new("self.all(key, !(key in ['brokerClusterName', 'brokerName', 'brokerId', 'brokerIP1', 'brokerIP2', 'listenPort', 'haListenPort', 'namesrvAddr', 'storePathRootDir', 'storePathCommitLog', 'rocketmqHome', 'adminPort', 'adminAddress', 'bindAddress', 'fastListenPort']))")
-            .message("brokerConfig has a setting that is the identity of a broker and set for each broker, such as brokerName or listenPort: leave it out")
-    )]
     pub broker_config: BTreeMap<String, Setting>,
     /// Processor and memory of each broker.
     #[serde(default)]
