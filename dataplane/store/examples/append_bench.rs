@@ -16,8 +16,8 @@ use std::{
 };
 
 use bolide_store::{
-    Ack, AppendBatch, Entry, Flush, Observer, Queue, ReadLimits, RealDisk, Store, StoreConfig, StoreMetrics,
-    SystemClock, index_hash,
+    Ack, AppendBatch, Entry, Flush, Observer, Queue, ReadLimits, RealDisk, Refusal, Store, StoreConfig,
+    StoreMetrics, SystemClock, index_hash,
 };
 use bolide_wire::{
     EpochMillis, LogOffset, QueueId, QueueOffset, TopicName,
@@ -122,6 +122,9 @@ fn produce(
             ));
             while let Some((made, done)) = attempt.take() {
                 if let Err(refused) = store.append(made, ack, done) {
+                    if refused.reason != Refusal::Busy {
+                        return Err(refused.reason.into());
+                    }
                     std::thread::sleep(Duration::from_micros(200));
                     attempt = Some((refused.batch, refused.done));
                 }
@@ -190,6 +193,7 @@ fn fill(store: &Store, bytes: u64) -> Fallible<()> {
                     answer.recv()?;
                     break;
                 }
+                Err(refused) if refused.reason != Refusal::Busy => return Err(refused.reason.into()),
                 Err(refused) => {
                     std::thread::sleep(Duration::from_millis(1));
                     made = refused.batch;
