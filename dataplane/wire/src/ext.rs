@@ -1,7 +1,8 @@
 //! The header's string map (`extFields`). What was received stays the bytes it arrived in and is walked again by whoever
-//! decodes a typed header from it; what is built is one buffer of length-prefixed entries. No map is ever made.
+//! decodes a typed header from it; what is built is the JSON text that will be sent. No map is ever made.
 //!
-//! Invariant: `Repr::Json` holds an object whose syntax has been checked, with scalar members only.
+//! Invariants: `Repr::Json` holds an object whose syntax has been checked, with scalar members only. `Repr::Built` is empty,
+//! or an object of strings that lacks only its closing brace.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,8 +10,12 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::frame::escape::{escape_from, push_quoted};
 use crate::frame::scan::Scanner;
 use crate::reader::Reader;
+
+/// Room for the entries of an ordinary reply.
+const BUILT_BYTES: usize = 224;
 
 /// A header's string map.
 #[derive(Clone, Default)]
@@ -22,13 +27,13 @@ enum Repr {
     Json(Bytes),
     /// Entries of the binary header: key length i16, key, value length i32, value.
     Binary(Bytes),
-    /// Entries made here: key length u32, key, value length u32, value.
-    Built(Vec<u8>),
+    /// Entries made here.
+    Built(String),
 }
 
 impl Default for Repr {
     fn default() -> Self {
-        Self::Built(Vec::new())
+        Self::Built(String::new())
     }
 }
 
@@ -51,16 +56,24 @@ impl Ext {
     /// and booleans are yielded as their text. A key may occur twice; the last one counts.
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {
+        let object = match &self.0 {
+            Repr::Json(bytes) => std::str::from_utf8(bytes).unwrap_or_default(),
+            Repr::Binary(bytes) => return Iter(Source::Binary(Reader::new(bytes))),
+            Repr::Built(text) => text,
+        };
+        let mut scanner = Scanner::new(object);
+        match scanner.open() {
+            Ok(()) => Iter(Source::Json { scanner, first: true }),
+            Err(_) => Iter(Source::Binary(Reader::new(&[]))),
+        }
+    }
+
+    /// The object as it will be sent, without its closing brace, when it was made here.
+    pub(crate) fn built(&self) -> Option<&str> {
         match &self.0 {
-            Repr::Json(bytes) => {
-                let mut scanner = Scanner::new(std::str::from_utf8(bytes).unwrap_or_default());
-                match scanner.open() {
-                    Ok(()) => Iter(Source::Json { scanner, first: true }),
-                    Err(_) => Iter(Source::Built(Reader::new(&[]))),
-                }
-            }
-            Repr::Binary(bytes) => Iter(Source::Binary(Reader::new(bytes))),
-            Repr::Built(bytes) => Iter(Source::Built(Reader::new(bytes))),
+            Repr::Built(text) if text.is_empty() => Some("{"),
+            Repr::Built(text) => Some(text),
+            Repr::Json(_) | Repr::Binary(_) => None,
         }
     }
 
@@ -81,50 +94,47 @@ impl Ext {
         if self.get(key).is_some() {
             self.remove(key);
         }
-        self.append(key, |text| text.extend_from_slice(value.as_bytes()));
+        self.append(key, |text| text.push_str(value));
     }
 
     /// Takes `key` out.
     pub fn remove(&mut self, key: &str) {
-        let mut kept = Vec::new();
-        for (name, value) in self.iter().filter(|(name, _)| name != key) {
-            push_entry(&mut kept, &name, |text| text.extend_from_slice(value.as_bytes()));
-        }
-        self.0 = Repr::Built(kept);
+        self.0 = Repr::Built(self.written(|name| name != key));
     }
 
-    /// Adds an entry whose key is known not to be present yet; `write` appends the value's UTF-8 text.
-    pub(crate) fn append(&mut self, key: &str, write: impl FnOnce(&mut Vec<u8>)) {
-        let mut entries = match std::mem::take(&mut self.0) {
-            Repr::Built(entries) => entries,
-            received => {
-                let mut entries = Vec::new();
-                for (name, value) in &Self(received) {
-                    push_entry(&mut entries, &name, |text| text.extend_from_slice(value.as_bytes()));
-                }
-                entries
-            }
-        };
-        push_entry(&mut entries, key, write);
-        self.0 = Repr::Built(entries);
+    /// Adds an entry whose key is known not to be present yet; `write` appends the value's text.
+    pub fn append(&mut self, key: &str, write: impl FnOnce(&mut String)) {
+        if let Repr::Json(_) | Repr::Binary(_) = self.0 {
+            self.0 = Repr::Built(self.written(|_| true));
+        }
+        if let Repr::Built(text) = &mut self.0 {
+            push_member(text, key, write);
+        }
+    }
+
+    /// The entries that `keep` lets through, as they are built here.
+    fn written(&self, keep: impl Fn(&str) -> bool) -> String {
+        let mut text = String::new();
+        for (name, value) in self.iter().filter(|(name, _)| keep(name)) {
+            push_member(&mut text, &name, |text| text.push_str(&value));
+        }
+        text
     }
 }
 
-fn push_entry(entries: &mut Vec<u8>, key: &str, write: impl FnOnce(&mut Vec<u8>)) {
-    let key_len = u32::try_from(key.len()).unwrap_or(u32::MAX);
-    if entries.capacity() == 0 {
-        entries.reserve(256);
+fn push_member(text: &mut String, key: &str, write: impl FnOnce(&mut String)) {
+    if text.is_empty() {
+        text.reserve(BUILT_BYTES);
+        text.push('{');
+    } else {
+        text.push(',');
     }
-    entries.extend_from_slice(&key_len.to_be_bytes());
-    entries.extend_from_slice(key.as_bytes());
-    let mark = entries.len();
-    entries.extend_from_slice(&[0; 4]);
-    let start = entries.len();
-    write(entries);
-    let value_len = u32::try_from(entries.len().saturating_sub(start)).unwrap_or(u32::MAX);
-    if let Some(slot) = entries.get_mut(mark..start) {
-        slot.copy_from_slice(&value_len.to_be_bytes());
-    }
+    push_quoted(text, key);
+    text.push_str(":\"");
+    let start = text.len();
+    write(text);
+    escape_from(text, start);
+    text.push('"');
 }
 
 /// Iterator over the entries of an [`Ext`].
@@ -133,7 +143,6 @@ pub struct Iter<'a>(Source<'a>);
 enum Source<'a> {
     Json { scanner: Scanner<'a>, first: bool },
     Binary(Reader<'a>),
-    Built(Reader<'a>),
 }
 
 impl<'a> Iterator for Iter<'a> {
@@ -159,11 +168,6 @@ impl<'a> Iterator for Iter<'a> {
                     return Some((String::from_utf8_lossy(key), String::from_utf8_lossy(value)));
                 }
             },
-            Source::Built(reader) => {
-                let key = reader.block32()?;
-                let value = reader.block32()?;
-                Some((String::from_utf8_lossy(key), String::from_utf8_lossy(value)))
-            }
         }
     }
 }

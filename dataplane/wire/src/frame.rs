@@ -5,6 +5,7 @@
 //! is encoded always carries `extFields`, `flag` and `version`, because clients rely on all three.
 
 mod binary;
+pub(crate) mod escape;
 mod json;
 pub mod scan;
 

@@ -189,11 +189,13 @@ impl<'a> Sends<'a> {
         }
         let mut reply = command.response(ResponseCode::SUCCESS);
         if let Some(unique) = unique {
-            reply.ext.insert("transactionId", unique);
+            reply.ext.append("transactionId", |text| text.push_str(unique));
         }
-        reply.ext.insert("queueId", itoa::Buffer::new().format(queue.0));
-        reply.ext.insert("MSG_REGION", &self.live.config.region_id);
-        reply.ext.insert("TRACE_ON", if self.live.config.trace_on { "true" } else { "false" });
+        reply.ext.append("queueId", |text| text.push_str(itoa::Buffer::new().format(queue.0)));
+        reply.ext.append("MSG_REGION", |text| text.push_str(&self.live.config.region_id));
+        reply.ext.append("TRACE_ON", |text| {
+            text.push_str(if self.live.config.trace_on { "true" } else { "false" })
+        });
         Some(reply)
     }
 }

@@ -3,6 +3,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::escape::push_quoted;
 use super::scan::{Scalar, Scanner};
 use super::{Command, FrameError, SerializeType};
 use crate::ext::Ext;
@@ -98,14 +99,21 @@ pub(super) fn encode(command: &Command, out: &mut BytesMut) {
     let mut digits = itoa::Buffer::new();
     out.put_slice(b"{\"code\":");
     out.put_slice(digits.format(command.code).as_bytes());
-    out.put_slice(b",\"extFields\":{");
-    for (index, (key, value)) in command.ext.iter().enumerate() {
-        if index > 0 {
-            out.put_u8(b',');
+    out.put_slice(b",\"extFields\":");
+    match command.ext.built() {
+        Some(object) => out.put_slice(object.as_bytes()),
+        None => {
+            let mut text = String::from("{");
+            for (key, value) in &command.ext {
+                if text.len() > 1 {
+                    text.push(',');
+                }
+                push_quoted(&mut text, &key);
+                text.push(':');
+                push_quoted(&mut text, &value);
+            }
+            out.put_slice(text.as_bytes());
         }
-        put_string(out, &key);
-        out.put_u8(b':');
-        put_string(out, &value);
     }
     out.put_slice(b"},\"flag\":");
     out.put_slice(digits.format(command.flag).as_bytes());
@@ -115,37 +123,11 @@ pub(super) fn encode(command: &Command, out: &mut BytesMut) {
     out.put_slice(digits.format(command.opaque).as_bytes());
     if let Some(remark) = &command.remark {
         out.put_slice(b",\"remark\":");
-        put_string(out, remark);
+        let mut text = String::with_capacity(remark.len().saturating_add(2));
+        push_quoted(&mut text, remark);
+        out.put_slice(text.as_bytes());
     }
     out.put_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
     out.put_slice(digits.format(command.version).as_bytes());
     out.put_u8(b'}');
-}
-
-fn put_string(out: &mut BytesMut, text: &str) {
-    out.put_u8(b'"');
-    let mut plain = text.as_bytes();
-    while let Some(at) = plain.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')) {
-        let Some((before, rest)) = plain.split_at_checked(at) else { break };
-        out.put_slice(before);
-        let Some((special, rest)) = rest.split_first() else { break };
-        put_escape(out, *special);
-        plain = rest;
-    }
-    out.put_slice(plain);
-    out.put_u8(b'"');
-}
-
-fn put_escape(out: &mut BytesMut, special: u8) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    match special {
-        b'"' | b'\\' => out.put_slice(&[b'\\', special]),
-        b'\n' => out.put_slice(b"\\n"),
-        b'\r' => out.put_slice(b"\\r"),
-        b'\t' => out.put_slice(b"\\t"),
-        _ => {
-            let digit = |nibble: u8| HEX.get(usize::from(nibble & 0xF)).copied().unwrap_or(b'0');
-            out.put_slice(&[b'\\', b'u', b'0', b'0', digit(special >> 4), digit(special)]);
-        }
-    }
 }

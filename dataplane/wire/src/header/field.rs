@@ -11,7 +11,7 @@ pub trait FieldValue<'ext>: Sized {
     fn read(text: Cow<'ext, str>) -> Result<Self, Cow<'ext, str>>;
 
     /// Appends the text.
-    fn write(&self, text: &mut Vec<u8>);
+    fn write(&self, text: &mut String);
 }
 
 pub(super) fn read<'ext, T: FieldValue<'ext>>(
@@ -26,8 +26,8 @@ impl<'ext> FieldValue<'ext> for Cow<'ext, str> {
         Ok(text)
     }
 
-    fn write(&self, text: &mut Vec<u8>) {
-        text.extend_from_slice(self.as_bytes());
+    fn write(&self, text: &mut String) {
+        text.push_str(self);
     }
 }
 
@@ -36,8 +36,8 @@ impl<'ext> FieldValue<'ext> for String {
         Ok(text.into_owned())
     }
 
-    fn write(&self, text: &mut Vec<u8>) {
-        text.extend_from_slice(self.as_bytes());
+    fn write(&self, text: &mut String) {
+        text.push_str(self);
     }
 }
 
@@ -47,8 +47,8 @@ impl<'ext> FieldValue<'ext> for bool {
         Ok(text.eq_ignore_ascii_case("true"))
     }
 
-    fn write(&self, text: &mut Vec<u8>) {
-        text.extend_from_slice(if *self { b"true" } else { b"false" });
+    fn write(&self, text: &mut String) {
+        text.push_str(if *self { "true" } else { "false" });
     }
 }
 
@@ -59,8 +59,8 @@ macro_rules! integer {
                 text.parse().map_err(|_| text)
             }
 
-            fn write(&self, text: &mut Vec<u8>) {
-                text.extend_from_slice(itoa::Buffer::new().format(*self).as_bytes());
+            fn write(&self, text: &mut String) {
+                text.push_str(itoa::Buffer::new().format(*self));
             }
         }
     };
@@ -75,7 +75,7 @@ impl<'ext> FieldValue<'ext> for EpochMillis {
         i64::read(text).map(Self)
     }
 
-    fn write(&self, text: &mut Vec<u8>) {
+    fn write(&self, text: &mut String) {
         self.0.write(text);
     }
 }

@@ -79,8 +79,10 @@ fn stored(broker: &Broker, waiting: Vec<Waiting>, placed: &[Placed]) -> Vec<Outg
             );
             debug_assert!(written.is_ok(), "writing to a string cannot fail");
         }
-        reply.ext.insert("msgId", &id);
-        reply.ext.insert("queueOffset", itoa::Buffer::new().format(first.queue_offset.0));
+        reply.ext.append("msgId", |text| text.push_str(&id));
+        reply
+            .ext
+            .append("queueOffset", |text| text.push_str(itoa::Buffer::new().format(first.queue_offset.0)));
         replies.push(Outgoing::from(reply));
     }
     replies
