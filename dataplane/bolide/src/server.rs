@@ -127,3 +127,18 @@ fn watch_parent(shutdown: CancellationToken) -> std::io::Result<()> {
     })?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operator_knows_the_hot_settings_of_the_broker_and_their_defaults() {
+        let defaults = serde_json::to_value(BrokerConfig::default()).expect("settings are JSON");
+        let told: Vec<&str> = bolide_api::broker_settings::HOT.iter().map(|(key, _)| *key).collect();
+        assert_eq!(told, bolide_broker::config::hot::HOT_KEYS);
+        for (key, default) in bolide_api::broker_settings::HOT {
+            assert_eq!(serde_json::to_value(default).ok().as_ref(), defaults.get(*key), "{key}");
+        }
+    }
+}

@@ -38,26 +38,32 @@ const IDENTITY: &[&str] = &[
     "fastListenPort",
 ];
 
-/// Settings that a running broker takes over when it is told; any other change needs a new process.
-pub const HOT: &[&str] = &[
-    "autoCreateSubscriptionGroup",
-    "autoCreateTopicEnable",
-    "brokerPermission",
-    "channelExpiredTimeout",
-    "defaultQueryMaxNum",
-    "defaultTopicQueueNums",
-    "enablePropertyFilter",
-    "longPollingEnable",
-    "maxHeldPulls",
-    "maxMessageSize",
-    "maxTransferBytesOnMessageInDisk",
-    "maxTransferBytesOnMessageInMemory",
-    "maxTransferCountOnMessageInDisk",
-    "maxTransferCountOnMessageInMemory",
-    "shortPollingTimeMills",
-    "traceOn",
-    "useServerSideResetOffset",
+/// Settings that a running broker takes over when it is told, with the values that they have when nobody gives any: a broker
+/// has to be told those too when a setting is taken out of the spec. Any other change needs a new process.
+pub const HOT: &[(&str, Setting)] = &[
+    ("autoCreateSubscriptionGroup", Setting::Bool(true)),
+    ("autoCreateTopicEnable", Setting::Bool(true)),
+    ("brokerPermission", Setting::Int(6)),
+    ("channelExpiredTimeout", Setting::Int(120_000)),
+    ("defaultQueryMaxNum", Setting::Int(32)),
+    ("defaultTopicQueueNums", Setting::Int(8)),
+    ("enablePropertyFilter", Setting::Bool(false)),
+    ("longPollingEnable", Setting::Bool(true)),
+    ("maxHeldPulls", Setting::Int(200_000)),
+    ("maxMessageSize", Setting::Int(4 * 1024 * 1024)),
+    ("maxTransferBytesOnMessageInDisk", Setting::Int(65_536)),
+    ("maxTransferBytesOnMessageInMemory", Setting::Int(262_144)),
+    ("maxTransferCountOnMessageInDisk", Setting::Int(8)),
+    ("maxTransferCountOnMessageInMemory", Setting::Int(32)),
+    ("shortPollingTimeMills", Setting::Int(1_000)),
+    ("traceOn", Setting::Bool(true)),
+    ("useServerSideResetOffset", Setting::Bool(true)),
 ];
+
+/// Whether a running broker takes the setting over.
+pub fn is_hot(key: &str) -> bool {
+    HOT.iter().any(|(hot, _)| *hot == key)
+}
 
 /// Why `key` may not stand in `brokerConfig`, as a sentence; `None` when it may.
 pub fn refusal(key: &str) -> Option<String> {

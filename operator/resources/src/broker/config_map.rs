@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bolide_api::broker_settings::{self, HOT};
+use bolide_api::broker_settings::{self, HOT, is_hot};
 use bolide_api::common::Setting;
 use bolide_api::yaml::{self, WriteError};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -44,9 +44,13 @@ pub fn settings(cluster: &Cluster, group: &Group) -> BTreeMap<String, Setting> {
     settings
 }
 
-/// The settings that a running broker takes over when it is told.
+/// The settings that a running broker takes over when it is told: all of them, since one that was taken out of the spec is
+/// in force until the broker is told its default.
 pub fn hot_settings(cluster: &Cluster, group: &Group) -> BTreeMap<String, Setting> {
-    settings(cluster, group).into_iter().filter(|(key, _)| HOT.contains(&key.as_str())).collect()
+    let mut hot: BTreeMap<_, _> =
+        HOT.iter().map(|(key, default)| ((*key).to_owned(), default.clone())).collect();
+    hot.extend(settings(cluster, group).into_iter().filter(|(key, _)| is_hot(key)));
+    hot
 }
 
 /// A hash of the settings that need a new process.
@@ -54,8 +58,7 @@ pub fn hot_settings(cluster: &Cluster, group: &Group) -> BTreeMap<String, Settin
 /// # Errors
 /// The settings cannot be written as YAML.
 pub fn restart_hash(cluster: &Cluster, group: &Group) -> Result<String, WriteError> {
-    let cold: BTreeMap<_, _> =
-        settings(cluster, group).into_iter().filter(|(key, _)| !HOT.contains(&key.as_str())).collect();
+    let cold: BTreeMap<_, _> = settings(cluster, group).into_iter().filter(|(key, _)| !is_hot(key)).collect();
     Ok(hash::fnv1a(&yaml::write(&cold)?))
 }
 

@@ -109,6 +109,15 @@ fn a_group_on_its_way_out_takes_no_messages() {
 }
 
 #[test]
+fn a_hot_setting_that_nobody_gives_is_told_with_its_default() {
+    let mut spec = BrokerSetSpec::default();
+    spec.broker_config.insert("maxMessageSize".into(), 1024.into());
+    let told = |spec| config_map::hot_settings(&cluster(spec), &group()).get("maxMessageSize").cloned();
+    assert_eq!(told(spec), Some(1024.into()));
+    assert_eq!(told(BrokerSetSpec::default()), Some((4 << 20).into()));
+}
+
+#[test]
 fn drains_and_the_network() {
     let cluster = cluster(BrokerSetSpec::default());
     assert_yaml_snapshot!("pdb", pdb::disruption_budget(&cluster, &group()));
