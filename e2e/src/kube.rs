@@ -67,7 +67,9 @@ impl Kube {
         }
         for tool in ["go", "python3"] {
             if !on_path(tool) {
-                skip(&format!("a cluster of its own needs `{tool}`, which is not on PATH; or set KUBECONFIG"));
+                skip(&format!(
+                    "a cluster of its own needs `{tool}`, which is not on PATH; or set KUBECONFIG"
+                ));
                 return Ok(None);
             }
         }
@@ -91,8 +93,8 @@ impl Kube {
     }
 
     fn load_images(&self, dir: &Path) -> Result<()> {
-        let programs = std::env::var_os("BOLIDE_BIN")
-            .map_or_else(|| target_dir().join("release/bolide"), PathBuf::from);
+        let programs =
+            std::env::var_os("BOLIDE_BIN").map_or_else(|| target_dir().join("release/bolide"), PathBuf::from);
         let operator = programs.with_file_name("bolide-operator");
         for program in [&programs, &operator] {
             ensure!(program.is_file(), "{} is not there: `make build` first", program.display());
@@ -103,7 +105,10 @@ impl Kube {
         let out = dir.join("image.tar");
         for image in [IMAGE, NEXT_IMAGE] {
             let programs = ["--binary", text(&programs)?, "--binary", text(&operator)?];
-            script("cluster/image", &[&["build", "--name", image, "--out", text(&out)?], &programs[..]].concat())?;
+            script(
+                "cluster/image",
+                &[&["build", "--name", image, "--out", text(&out)?], &programs[..]].concat(),
+            )?;
             script("cluster/cluster", &["load-image", text(dir)?, text(&out)?])?;
         }
         let arguments = ["build-java", "--name", JAVA_IMAGE, "--jars", text(&jars)?, "--out", text(&out)?];
@@ -123,16 +128,6 @@ impl Kube {
              pod-security.kubernetes.io/enforce: restricted\n    pod-security.kubernetes.io/warn: restricted\n"
         ))?;
         Ok(namespace)
-    }
-
-    /// Whether it was brought up for this run, so that this machine reaches its pods.
-    pub fn is_own(&self) -> bool {
-        self.own.is_some()
-    }
-
-    /// Where `kubectl` finds the cluster.
-    pub fn kubeconfig(&self) -> &Path {
-        &self.kubeconfig
     }
 
     /// Runs `kubectl`; what it printed.

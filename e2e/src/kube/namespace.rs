@@ -124,7 +124,10 @@ impl<'a> Namespace<'a> {
         eventually(&format!("{kind}/{name} to be settled with Ready={ready}"), limit, || {
             let object = self.get(&[kind, name])?;
             let (status, generation) = (&object["status"], &object["metadata"]["generation"]);
-            ensure!(&status["observedGeneration"] == generation, "generation {generation} is not observed: {status}");
+            ensure!(
+                &status["observedGeneration"] == generation,
+                "generation {generation} is not observed: {status}"
+            );
             let found = condition(&object, "Ready");
             ensure!(found["status"] == ready, "{status}");
             ensure!(condition(&object, "Progressing")["status"] != "True", "{status}");

@@ -16,12 +16,7 @@ pub struct JavaPod<'a> {
 
 impl<'a> JavaPod<'a> {
     pub(super) fn start(namespace: Namespace<'a>, name: &str, set: &str, arguments: &[&str]) -> Result<Self> {
-        let fixed = [
-            "-Xmx128m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-            "dev.bolide.e2e.Client",
-        ];
+        let fixed = ["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "dev.bolide.e2e.Client"];
         let namesrv = format!("{set}-nameserver:9876");
         let all: Vec<&str> = fixed.iter().chain(arguments).copied().chain(["--namesrv", &namesrv]).collect();
         let all = serde_json::to_string(&all).context("arguments are text")?;

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{eventually, text};
@@ -23,38 +23,33 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 pub struct Prometheus {
     address: SocketAddr,
     _process: Process,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Prometheus {
-    /// Scrapes every pod that has a port called `admin`, with the labels that the chart's pod monitors give, and loads `rules`.
-    /// `None`, after a sentence, when there is no `prometheus` here.
+    /// Loads `rules` and scrapes nothing yet. `None`, after a sentence, when there is no `prometheus` here.
     ///
     /// # Errors
     /// It does not start.
     ///
     /// # Panics
     /// It is missing in CI.
-    pub fn start(kubeconfig: &Path, rules: &Path) -> Result<Option<Self>> {
+    pub fn start(rules: &Path) -> Result<Option<Self>> {
         if !on_path("prometheus") {
             skip("metrics are not scraped: there is no `prometheus` on PATH");
             return Ok(None);
         }
         let folder = tempfile::tempdir().context("cannot make a folder")?;
         let config = folder.path().join("prometheus.yaml");
-        let (kubeconfig, rules) = (text(kubeconfig)?, text(rules)?);
+        let targets = folder.path().join("targets.json");
+        std::fs::write(&targets, "[]").context("cannot write the targets")?;
+        let (rules, file) = (text(rules)?, text(&targets)?);
         let settings = format!(
             "global: {{scrape_interval: 2s, evaluation_interval: 5s}}
 rule_files: [{rules}]
 scrape_configs:
   - job_name: pods
-    kubernetes_sd_configs: [{{role: pod, kubeconfig_file: {kubeconfig}}}]
-    relabel_configs:
-      - {{source_labels: [__meta_kubernetes_pod_container_port_name], regex: admin, action: keep}}
-      - {{source_labels: [__meta_kubernetes_namespace], target_label: namespace}}
-      - {{source_labels: [__meta_kubernetes_pod_name], target_label: pod}}
-      - {{source_labels: [__meta_kubernetes_pod_container_name], target_label: container}}
-      - {{source_labels: [__meta_kubernetes_pod_label_bolide_dev_cluster], target_label: bolide_dev_cluster}}
+    file_sd_configs: [{{files: [{file}], refresh_interval: 1s}}]
 "
         );
         std::fs::write(&config, settings).context("cannot write the settings")?;
@@ -65,9 +60,36 @@ scrape_configs:
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
             .arg(format!("--web.listen-address={address}"));
         let process = Process::start("prometheus", &mut command)?;
-        let prometheus = Self { address, _process: process, _folder: folder };
-        eventually("Prometheus to answer", Duration::from_secs(30), || prometheus.get("/api/v1/status/runtimeinfo"))?;
+        let prometheus = Self { address, _process: process, folder };
+        eventually("Prometheus to answer", Duration::from_secs(30), || {
+            prometheus.get("/api/v1/status/runtimeinfo")
+        })?;
         Ok(Some(prometheus))
+    }
+
+    /// Scrapes the `admin` port of these pods, with the labels that the chart's pod monitors give. Debian's Prometheus is built
+    /// without a Kubernetes client, so that it has to be told.
+    ///
+    /// # Errors
+    /// The list cannot be written.
+    pub fn scrape(&self, pods: &Value) -> Result<()> {
+        let items = pods["items"].as_array().context("no list of pods")?;
+        let targets: Vec<Value> = items
+            .iter()
+            .filter_map(|pod| {
+                let (metadata, address) = (&pod["metadata"], pod["status"]["podIP"].as_str()?);
+                let labels = json!({
+                    "namespace": metadata["namespace"],
+                    "pod": metadata["name"],
+                    "bolide_dev_cluster": metadata["labels"]["bolide.dev/cluster"].as_str().unwrap_or_default(),
+                });
+                Some(json!({ "targets": [format!("{address}:9090")], "labels": labels }))
+            })
+            .collect();
+        // under another name first: Prometheus must not read half a list
+        let (made, name) = (self.folder.path().join("targets.new"), self.folder.path().join("targets.json"));
+        std::fs::write(&made, Value::from(targets).to_string()).context("cannot write the targets")?;
+        std::fs::rename(&made, &name).context("cannot replace the targets")
     }
 
     /// The series of an instant query.
@@ -84,7 +106,8 @@ scrape_configs:
     /// # Errors
     /// It does not answer, or not with success.
     pub fn get(&self, path: &str) -> Result<Value> {
-        let mut socket = TcpStream::connect_timeout(&self.address, ANSWER_WITHIN).context("Prometheus is not there")?;
+        let mut socket =
+            TcpStream::connect_timeout(&self.address, ANSWER_WITHIN).context("Prometheus is not there")?;
         socket.set_read_timeout(Some(ANSWER_WITHIN))?;
         // version 1.0: no chunks, and the connection ends with the answer
         write!(socket, "GET {path} HTTP/1.0\r\n\r\n")?;

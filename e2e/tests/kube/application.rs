@@ -52,7 +52,8 @@ fn java_goes_on_while_the_broker_is_replaced(namespace: &Namespace) -> Result<()
         "demo",
         &["push", "--topic", "letters", "--group", "readers", "--from", "first", "--timeout-s", "400"],
     )?;
-    let few = namespace.java("send", "demo", &["send", "--topic", "letters", "--count", "40", "--body", "few"])?;
+    let few =
+        namespace.java("send", "demo", &["send", "--topic", "letters", "--count", "40", "--body", "few"])?;
     let few = bodies_sent(&few.finish(JAVA_WITHIN)?, "few")?;
     ensure!(few.len() == 40, "{few:?}");
     push.wait_until("what was sent", JAVA_WITHIN, |events| few.is_subset(&received(events)))?;
@@ -61,17 +62,31 @@ fn java_goes_on_while_the_broker_is_replaced(namespace: &Namespace) -> Result<()
     let steady = namespace.java(
         "steady",
         "demo",
-        &["send", "--topic", "letters", "--count", "4000", "--interval-ms", "100", "--body", "steady", "--timeout-s", "400"],
+        &[
+            "send",
+            "--topic",
+            "letters",
+            "--count",
+            "4000",
+            "--interval-ms",
+            "100",
+            "--body",
+            "steady",
+            "--timeout-s",
+            "400",
+        ],
     )?;
     steady.wait_until("a few sends", JAVA_WITHIN, |events| sent(events) >= 10)?;
     let addresses = service_addresses(namespace)?;
     let before = namespace.get(&["pod", "demo-broker-0-0"])?;
     namespace.kubectl(&["delete", "pod", "demo-broker-0-0", "--wait=false"])?;
     let after = namespace.wait_for("pod", "demo-broker-0-0", "to be replaced and ready", SOON, |pod| {
-        pod["metadata"]["uid"] != before["metadata"]["uid"]
-            && condition(pod, "Ready")["status"] == "True"
+        pod["metadata"]["uid"] != before["metadata"]["uid"] && condition(pod, "Ready")["status"] == "True"
     })?;
-    ensure!(after["status"]["podIP"] != before["status"]["podIP"], "the new pod has the address of the old one");
+    ensure!(
+        after["status"]["podIP"] != before["status"]["podIP"],
+        "the new pod has the address of the old one"
+    );
     ensure!(service_addresses(namespace)? == addresses, "addresses of Services changed: {addresses}");
     let selector = namespace.get(&["service", MASTER])?["spec"]["selector"].to_string();
     ensure!(selector.contains("demo-broker-0-0"), "{selector}");
@@ -83,7 +98,9 @@ fn java_goes_on_while_the_broker_is_replaced(namespace: &Namespace) -> Result<()
         acknowledged.is_subset(&received(events)) && few.is_subset(&received(events))
     })?;
     ensure!(namespace.stored("demo", "letters")? >= i64::try_from(few.len() + acknowledged.len())?);
-    seen("the broker's pod was replaced: same Service addresses, data still there, the Java clients went on by themselves");
+    seen(
+        "the broker's pod was replaced: same Service addresses, data still there, the Java clients went on by themselves",
+    );
     push.stop().map(|_| ())
 }
 
@@ -91,7 +108,10 @@ fn java_goes_on_while_the_broker_is_replaced(namespace: &Namespace) -> Result<()
 fn service_addresses(namespace: &Namespace) -> Result<Value> {
     let services = namespace.get(&["services", "--selector", "bolide.dev/cluster=demo"])?;
     let items = services["items"].as_array().context("no list")?;
-    Ok(items.iter().map(|one| serde_json::json!([one["metadata"]["name"], one["spec"]["clusterIP"]])).collect())
+    Ok(items
+        .iter()
+        .map(|one| serde_json::json!([one["metadata"]["name"], one["spec"]["clusterIP"]]))
+        .collect())
 }
 
 fn sent(events: &[Event]) -> usize {

@@ -110,9 +110,14 @@ fn volumes_grow_and_do_not_shrink(namespace: &Namespace) -> Result<()> {
     namespace.wait_for("brokerset", SET, "two nameservers", SOON, |set| {
         set["status"]["nameservers"] == "2/2" && condition(set, "Ready")["status"] == "True"
     })?;
-    ensure!(namespace.get(&["persistentvolumeclaim", CLAIM])?["spec"]["resources"]["requests"]["storage"] == "2Gi");
+    ensure!(
+        namespace.get(&["persistentvolumeclaim", CLAIM])?["spec"]["resources"]["requests"]["storage"]
+            == "2Gi"
+    );
     change(namespace, &json!({ "storage": { "size": "2Gi" }, "nameservers": { "replicas": 1 } }))?;
-    namespace.wait_for("brokerset", SET, "no refusal", SOON, |set| condition(set, "StorageResized")["status"] != "False")?;
+    namespace.wait_for("brokerset", SET, "no refusal", SOON, |set| {
+        condition(set, "StorageResized")["status"] != "False"
+    })?;
     settled(namespace)?;
     ensure!(pod_uid(namespace)? == uid, "the pod was replaced because of its volume");
     seen("a volume grows in place; a shrink is refused with a condition while the nameservers change");
@@ -145,7 +150,8 @@ fn a_group_leaves_when_it_has_been_read(namespace: &Namespace) -> Result<()> {
     })?;
     ensure!(set["status"]["groups"][1]["progress"].to_string().contains("bolide.dev/discard-groups=1"));
     eventually("sends to stay away from the group", SOON, || {
-        let sent = namespace.bolide(SET, &["produce", "orders", "--body", "after", "--count", "8", "--output", "json"])?;
+        let sent = namespace
+            .bolide(SET, &["produce", "orders", "--body", "after", "--count", "8", "--output", "json"])?;
         ensure!(!sent.contains("edit-broker-1"), "{sent}");
         Ok(())
     })?;
@@ -159,22 +165,30 @@ fn a_group_leaves_when_it_has_been_read(namespace: &Namespace) -> Result<()> {
     })?;
     settled(namespace)?;
     ensure!(namespace.exists("persistentvolumeclaim", "data-edit-broker-1-0")?, "its volume went too");
-    namespace.wait_for("topic", "orders", "to be on one group", SOON, |topic| topic["status"]["queues"] == 4)?;
-    seen("a group takes no more messages, says what it waits for, leaves when it has been read, and its volume stays");
+    namespace
+        .wait_for("topic", "orders", "to be on one group", SOON, |topic| topic["status"]["queues"] == 4)?;
+    seen(
+        "a group takes no more messages, says what it waits for, leaves when it has been read, and its volume stays",
+    );
     Ok(())
 }
 
 fn nothing_changes_while_paused(namespace: &Namespace) -> Result<()> {
     let uid = pod_uid(namespace)?;
     change(namespace, &json!({ "paused": true }))?;
-    namespace.wait_for("brokerset", SET, "to be paused", SOON, |set| condition(set, "Progressing")["reason"] == "Paused")?;
+    namespace.wait_for("brokerset", SET, "to be paused", SOON, |set| {
+        condition(set, "Progressing")["reason"] == "Paused"
+    })?;
     change(namespace, &json!({ "flush": "Async" }))?;
     namespace.wait_for("brokerset", SET, "to have seen the change", SOON, |set| {
         set["status"]["observedGeneration"] == set["metadata"]["generation"]
     })?;
     std::thread::sleep(Duration::from_secs(3));
     let settings = namespace.get(&["configmap", "edit-broker-0"])?["data"].to_string();
-    ensure!(settings.contains("SYNC_FLUSH") && pod_uid(namespace)? == uid, "a paused set was changed: {settings}");
+    ensure!(
+        settings.contains("SYNC_FLUSH") && pod_uid(namespace)? == uid,
+        "a paused set was changed: {settings}"
+    );
     change(namespace, &json!({ "paused": false }))?;
     eventually("the change to be made up for", SOON, || {
         ensure!(pod_uid(namespace)? != uid, "the pod is the old one");
@@ -198,7 +212,9 @@ fn a_stopped_set_keeps_data_and_addresses(namespace: &Namespace) -> Result<()> {
         ensure!(pods.trim().is_empty(), "{pods}");
         Ok(())
     })?;
-    namespace.wait_for("brokerset", SET, "to be stopped", SOON, |set| condition(set, "Ready")["reason"] == "Stopped")?;
+    namespace.wait_for("brokerset", SET, "to be stopped", SOON, |set| {
+        condition(set, "Ready")["reason"] == "Stopped"
+    })?;
     ensure!(namespace.exists("persistentvolumeclaim", CLAIM)?, "the volume is gone");
     change(namespace, &json!({ "stopped": false }))?;
     settled(namespace)?;

@@ -15,7 +15,8 @@ pub(crate) fn run(kube: &Kube) -> Result<()> {
     let namespace = kube.namespace(NAMESPACE)?;
     let chart = repository().join("charts/bolide");
     let chart = chart.display().to_string();
-    let install = ["upgrade", "--install", RELEASE, &chart, "--namespace", NAMESPACE, "--wait", "--timeout", "90s"];
+    let install =
+        ["upgrade", "--install", RELEASE, &chart, "--namespace", NAMESPACE, "--wait", "--timeout", "90s"];
     let printed = kube.helm(&install)?;
     ensure!(printed.contains("kubectl wait --for=condition=Ready brokerset/demo"), "{printed}");
     let deployment = namespace.get(&["deployment", RELEASE])?;

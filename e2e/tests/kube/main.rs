@@ -79,7 +79,14 @@ pub(crate) fn seen(sentence: &str) {
 
 /// What a person would look at first.
 fn show(kube: &Kube) {
-    let logs = ["--namespace", install::NAMESPACE, "logs", "--selector", "app.kubernetes.io/name=bolide-operator", "--tail=60"];
+    let logs = [
+        "--namespace",
+        install::NAMESPACE,
+        "logs",
+        "--selector",
+        "app.kubernetes.io/name=bolide-operator",
+        "--tail=60",
+    ];
     for arguments in [
         &["get", "brokersets,topics,consumergroups,pods", "--all-namespaces", "--output", "wide"][..],
         &["get", "events", "--all-namespaces", "--field-selector", "type=Warning"],

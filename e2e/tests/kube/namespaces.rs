@@ -42,7 +42,9 @@ pub(crate) fn run(kube: &Kube) -> Result<()> {
         let finalizers = namespace.get(&["topic", "orders"])?["metadata"]["finalizers"].to_string();
         ensure!(finalizers.contains("bolide.dev"), "nothing to show: {finalizers}");
     }
-    let [at_once, set_first, pods_first] = all.as_slice() else { anyhow::bail!("three namespaces were made") };
+    let [at_once, set_first, pods_first] = all.as_slice() else {
+        anyhow::bail!("three namespaces were made")
+    };
     at_once.delete(GONE_WITHIN)?;
     seen("a namespace with everything in it is gone at once");
     set_first_then_the_rest(set_first)?;
@@ -56,7 +58,12 @@ pub(crate) fn run(kube: &Kube) -> Result<()> {
 fn set_first_then_the_rest(namespace: &Namespace) -> Result<()> {
     namespace.kubectl(&["delete", "brokerset", "brief", "--timeout=60s"])?;
     eventually("pods and volumes to be gone", GONE_WITHIN, || {
-        let left = namespace.kubectl(&["get", "pods,services,persistentvolumeclaims,configmaps", "--output", "name"])?;
+        let left = namespace.kubectl(&[
+            "get",
+            "pods,services,persistentvolumeclaims,configmaps",
+            "--output",
+            "name",
+        ])?;
         let left: Vec<_> = left.lines().filter(|name| name.contains("brief")).collect();
         ensure!(left.is_empty(), "{left:?}");
         Ok(())

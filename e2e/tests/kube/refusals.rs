@@ -19,11 +19,21 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
     ("BrokerSet", "shop", "{grups: 2}", "unknown field \"spec.grups\""),
     ("Topic", "orders", "{queues: 4}", "spec.clusterRef: Required value"),
     ("Topic", "or.ders", "{clusterRef: {name: shop}}", "set spec.topicName"),
-    ("Topic", "orders", "{clusterRef: {name: shop}, topicName: rmq_sys_orders}", "brokers keep for themselves"),
+    (
+        "Topic",
+        "orders",
+        "{clusterRef: {name: shop}, topicName: rmq_sys_orders}",
+        "brokers keep for themselves",
+    ),
     ("Topic", "orders", "{clusterRef: {name: shop}, topicName: or ders}", "spec.topicName"),
     ("Topic", "orders", "{clusterRef: {name: shop}, queues: 2000}", "less than or equal to 1024"),
     ("Topic", "orders", "{clusterRef: {name: shop}, groups: [1, 1]}", "Duplicate value"),
-    ("ConsumerGroup", "readers", "{clusterRef: {name: shop}, groupName: TOOLS_CONSUMER}", "brokers keep for themselves"),
+    (
+        "ConsumerGroup",
+        "readers",
+        "{clusterRef: {name: shop}, groupName: TOOLS_CONSUMER}",
+        "brokers keep for themselves",
+    ),
     (
         "ConsumerGroup",
         "readers",
@@ -39,13 +49,20 @@ const UNCHANGEABLE: &[(&str, &str, &str, &str)] = &[
     ("topic", "fixed", r#"{"spec": {"clusterRef": {"name": "other"}}}"#, "a topic belongs to one cluster"),
     ("topic", "fixed", r#"{"spec": {"topicName": "other"}}"#, "topicName cannot change"),
     ("consumergroup", "fixed", r#"{"spec": {"groupName": "other"}}"#, "groupName cannot change"),
-    ("brokerset", "fixed", r#"{"spec": {"storage": {"storageClassName": "other"}}}"#, "storageClassName cannot change"),
+    (
+        "brokerset",
+        "fixed",
+        r#"{"spec": {"storage": {"storageClassName": "other"}}}"#,
+        "storageClassName cannot change",
+    ),
 ];
 
 pub(crate) fn run(kube: &Kube) -> Result<()> {
     let namespace = kube.namespace("refusals")?;
     let object = |kind: &str, name: &str, spec: &str| {
-        format!("apiVersion: bolide.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n---\n")
+        format!(
+            "apiVersion: bolide.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n---\n"
+        )
     };
     for (kind, name, spec, sentence) in WRONG {
         let said = namespace.refused(&object(kind, name, spec))?;

@@ -96,7 +96,9 @@ fn narrowed_when_read(namespace: &Namespace) -> Result<()> {
     namespace.patch("topic", "legacy-topic", &json!({ "spec": { "queues": 2 } }))?;
     namespace.wait_for("topic", "legacy-topic", "to wait for its readers", SOON, |topic| {
         let group = &topic["status"]["groups"][0];
-        condition(topic, "Ready")["reason"] == "Shrinking" && group["writeQueues"] == 2 && group["readQueues"] == 6
+        condition(topic, "Ready")["reason"] == "Shrinking"
+            && group["writeQueues"] == 2
+            && group["readQueues"] == 6
     })?;
     let read = namespace.bolide(SET, &reader)?;
     ensure!(read.matches("new").count() == 12, "a narrower topic lost messages: {read}");
