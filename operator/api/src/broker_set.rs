@@ -80,7 +80,8 @@ pub struct BrokerSetSpec {
     /// Consumer groups are made when a client first consumes with them.
     #[serde(default = "default_true")]
     pub auto_create_groups: bool,
-    /// Further broker settings, by the names they have in a RocketMQ `broker.conf`.
+    /// Further broker settings, by the names they have in a RocketMQ `broker.conf`. Those that a running broker can take over
+    /// are told to it; others restart the brokers, one at a time.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 200))]
     pub broker_config: BTreeMap<String, Setting>,

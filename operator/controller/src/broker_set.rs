@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use bolide_api::BrokerSet;
 use bolide_api::check::Check;
+use bolide_api::common::Setting;
+use bolide_client::ClientError;
 use bolide_resources::broker::{access, config_map, network_policy, pdb, service, stateful_set};
 use bolide_resources::{Cluster, Group, names, nameserver};
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -65,10 +67,10 @@ pub(crate) async fn reconcile<B: Brokers>(ctx: &Context<B>, set: &BrokerSet) -> 
     }
     let volumes = volumes::expand(&ctx.client, &cluster, &found).await?;
     let seen = observe::observe(ctx, &cluster, namesrv.as_deref(), &groups).await;
-    update_settings(ctx, &cluster, &groups, &seen).await?;
+    let refused = update_settings(ctx, &cluster, &groups, &seen).await;
     let mut leaving = BTreeMap::new();
     for group in groups.iter().filter(|group| group.draining) {
-        let decision = leaving::decide(ctx, set, &cluster, group).await?;
+        let decision = leaving::decide(ctx, set, &cluster, group).await;
         if decision == Leaving::Gone {
             remove_group(&ctx.client, &cluster, group).await?;
             let note = format!("broker group {} is gone", names::group(&cluster.name, group.number));
@@ -93,6 +95,7 @@ pub(crate) async fn reconcile<B: Brokers>(ctx: &Context<B>, set: &BrokerSet) -> 
             leaving: &leaving,
             next: &next,
             volumes: &volumes,
+            refused: refused.as_deref(),
         },
     );
     write(ctx, set, status).await?;
@@ -152,28 +155,34 @@ async fn apply_group(
     Ok(())
 }
 
-/// Tells running brokers the settings that need no new process.
+/// Tells running brokers the settings that need no new process. Returns what a broker refused; everything else goes on.
 async fn update_settings<B: Brokers>(
     ctx: &Context<B>,
     cluster: &Cluster,
     groups: &[Group],
     seen: &observe::Seen,
-) -> Result<(), Error> {
-    for group in groups {
-        let Some(address) = observe::address(group).filter(|_| seen.contains_key(&group.number)) else {
-            continue;
-        };
-        let held = ctx.brokers.settings(&address).await?;
-        let changed: BTreeMap<String, String> = config_map::hot_settings(cluster, group)
-            .into_iter()
-            .map(|(key, value)| (key, value.to_string()))
-            .filter(|(key, value)| held.get(key) != Some(value))
-            .collect();
-        if !changed.is_empty() {
-            ctx.brokers.change_settings(&address, &changed).await?;
+) -> Option<String> {
+    let mut refused = None;
+    for group in groups.iter().filter(|group| seen.contains_key(&group.number)) {
+        let Some(address) = observe::address(group) else { continue };
+        let wanted = config_map::hot_settings(cluster, group);
+        if let Err(error) = update_broker(ctx, &address, wanted).await {
+            refused = Some(format!("{}: {error}", names::group(&cluster.name, group.number)));
         }
     }
-    Ok(())
+    refused
+}
+
+async fn update_broker<B: Brokers>(
+    ctx: &Context<B>,
+    address: &str,
+    wanted: BTreeMap<String, Setting>,
+) -> Result<(), ClientError> {
+    let held = ctx.brokers.settings(address).await?;
+    let wanted = wanted.into_iter().map(|(key, value)| (key, value.to_string()));
+    let changed: BTreeMap<String, String> =
+        wanted.filter(|(key, value)| held.get(key) != Some(value)).collect();
+    if changed.is_empty() { Ok(()) } else { ctx.brokers.change_settings(address, &changed).await }
 }
 
 /// Removes the objects of a group; its claims stay, or go with the StatefulSet where the spec says so.

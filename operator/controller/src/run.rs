@@ -259,7 +259,10 @@ async fn measured<B, K: Resource<DynamicType = ()>>(
 ) -> Result<Action, Error> {
     let kind = K::kind(&());
     let started = Instant::now();
-    let result = reconcile.await;
+    let result = match reconcile.await {
+        Err(error) if error.is_namespace_going() => Ok(Action::await_change()),
+        other => other,
+    };
     let metrics = &with.ctx.metrics;
     metrics.reconcile_seconds.with_label_values(&[&*kind]).observe(started.elapsed().as_secs_f64());
     let outcome = match &result {

@@ -9,7 +9,7 @@ mod tests;
 use std::time::Duration;
 
 use bolide_api::check::Check;
-use bolide_api::status::{READY, set_condition};
+use bolide_api::status::{ConditionStatus, READY, condition, set_condition};
 use bolide_api::{BrokerSet, Topic, TopicStatus};
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
@@ -55,7 +55,10 @@ pub(crate) async fn reconcile<B: Brokers>(ctx: &Context<B>, topic: &Topic) -> Re
         return Ok(Action::await_change());
     }
     if let Some(reason) = target::unusable(&set) {
-        write(ctx, topic, not_ready(ctx, topic, "ClusterNotReady", reason)).await?;
+        // a broker that restarts is no reason to write the status of every topic twice
+        if set.spec.stopped || !was_ready(topic) {
+            write(ctx, topic, not_ready(ctx, topic, "ClusterNotReady", reason)).await?;
+        }
         return Ok(Action::requeue(SOON));
     }
     let outcome = apply::apply(ctx, topic, &set).await;
@@ -104,13 +107,9 @@ fn status<B>(ctx: &Context<B>, topic: &Topic, set: &BrokerSet, outcome: &Outcome
         (false, "BrokerUnavailable", failure.clone(), SOON)
     } else if let Some(conflict) = outcome.conflicts.first() {
         (false, "TypeConflict", conflict.clone(), DRIFT_CHECK)
-    } else if outcome.groups.is_empty() {
-        (
-            false,
-            "NoBrokerGroup",
-            format!("{} has none of the broker groups in spec.groups", set.name_any()),
-            SOON,
-        )
+    } else if let Some(missing) = missing_group(topic, set) {
+        let sentence = format!("{} has no broker group {missing}, which spec.groups names", set.name_any());
+        (false, "NoBrokerGroup", sentence, SOON)
     } else if let Some(draining) = outcome.draining.first() {
         (true, "Shrinking", draining.clone(), SOON)
     } else {
@@ -125,6 +124,21 @@ fn status<B>(ctx: &Context<B>, topic: &Topic, set: &BrokerSet, outcome: &Outcome
     };
     set_condition(&mut status.conditions, ctx.condition(READY, ready, reason, message, generation));
     (status, again)
+}
+
+/// A broker group that the spec names and the set does not have.
+fn missing_group(topic: &Topic, set: &BrokerSet) -> Option<u32> {
+    let known = target::brokers(set);
+    let named = topic.spec.groups.iter().flatten();
+    named.copied().find(|group| !known.iter().any(|broker| broker.group == *group))
+}
+
+/// Whether this generation of the topic has been as wanted.
+fn was_ready(topic: &Topic) -> bool {
+    let Some(status) = &topic.status else { return false };
+    let ready = condition(&status.conditions, READY);
+    status.observed_generation == topic.metadata.generation
+        && ready.is_some_and(|ready| ready.status == ConditionStatus::True)
 }
 
 fn not_ready<B>(ctx: &Context<B>, topic: &Topic, reason: &str, sentence: String) -> TopicStatus {

@@ -2,13 +2,13 @@
 
 use bolide_api::BrokerSet;
 use bolide_api::broker_set::ClaimRetention;
+use bolide_client::ClientError;
 use bolide_resources::{Cluster, Group, labels};
 use kube::ResourceExt;
 
 use super::observe;
 use crate::brokers::Brokers;
 use crate::context::Context;
-use crate::error::Error;
 
 /// What becomes of a group that is not wanted any more. It takes no new messages in either case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,9 +25,9 @@ pub(crate) async fn decide<B: Brokers>(
     set: &BrokerSet,
     cluster: &Cluster,
     group: &Group,
-) -> Result<Leaving, Error> {
+) -> Leaving {
     if is_discarded(set, group.number) {
-        return Ok(Leaving::Gone);
+        return Leaving::Gone;
     }
     let override_with = format!(
         "to remove it anyway, annotate the BrokerSet with {}={}",
@@ -35,36 +35,20 @@ pub(crate) async fn decide<B: Brokers>(
         group.number
     );
     if cluster.spec.stopped {
-        return Ok(Leaving::Waits(format!(
+        return Leaving::Waits(format!(
             "leaves when the set runs again and it has been read; {override_with}"
-        )));
+        ));
     }
     let Some(address) = observe::address(group) else {
-        return Ok(Leaving::Waits(format!("leaves, but has no address yet; {override_with}")));
+        return Leaving::Waits(format!("leaves, but has no address yet; {override_with}"));
     };
-    let topics = match ctx.brokers.topics(&address).await {
-        Ok(topics) => topics,
+    let Contents { unread, behind, stored } = match contents(ctx, &address).await {
+        Ok(contents) => contents,
         Err(error) => {
-            return Ok(Leaving::Waits(format!("leaves, but does not answer ({error}); {override_with}")));
+            return Leaving::Waits(format!("leaves, but does not answer ({error}); {override_with}"));
         }
     };
-    let mut unread = 0;
-    let mut behind = String::new();
-    let mut stored = 0;
-    for topic in topics.iter().filter(|topic| !is_system(topic)) {
-        let queues = ctx.brokers.topic_stats(&address, topic).await?;
-        stored +=
-            queues.iter().map(|queue| queue.max_offset.saturating_sub(queue.min_offset).max(0)).sum::<i64>();
-        for consumer in ctx.brokers.consumers_of(&address, topic).await? {
-            let progress = ctx.brokers.progress(&address, &consumer, Some(topic)).await?;
-            let lag: i64 = progress.iter().map(bolide_client::ConsumedQueue::lag).sum();
-            if lag > 0 {
-                unread += lag;
-                behind = consumer;
-            }
-        }
-    }
-    Ok(if unread > 0 {
+    if unread > 0 {
         Leaving::Waits(format!(
             "leaves when its last {unread} messages are consumed (group {behind} is behind); {override_with}"
         ))
@@ -74,7 +58,39 @@ pub(crate) async fn decide<B: Brokers>(
         ))
     } else {
         Leaving::Gone
-    })
+    }
+}
+
+/// What a broker holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Contents {
+    /// Messages that some group has yet to read, counted for each such group.
+    unread: i64,
+    /// One of those groups.
+    behind: String,
+    /// Messages in all.
+    stored: i64,
+}
+
+async fn contents<B: Brokers>(ctx: &Context<B>, address: &str) -> Result<Contents, ClientError> {
+    let topics = ctx.brokers.topics(address).await?;
+    let mut unread = 0;
+    let mut behind = String::new();
+    let mut stored = 0;
+    for topic in topics.iter().filter(|topic| !is_system(topic)) {
+        let queues = ctx.brokers.topic_stats(address, topic).await?;
+        stored +=
+            queues.iter().map(|queue| queue.max_offset.saturating_sub(queue.min_offset).max(0)).sum::<i64>();
+        for consumer in ctx.brokers.consumers_of(address, topic).await? {
+            let progress = ctx.brokers.progress(address, &consumer, Some(topic)).await?;
+            let lag: i64 = progress.iter().map(bolide_client::ConsumedQueue::lag).sum();
+            if lag > 0 {
+                unread += lag;
+                behind = consumer;
+            }
+        }
+    }
+    Ok(Contents { unread, behind, stored })
 }
 
 /// Whether a person has said that the group may go with its messages.

@@ -19,6 +19,9 @@ const PROGRESSING: &str = "Progressing";
 /// Says whether volumes have the wanted size; only there once it has been in question.
 const STORAGE_RESIZED: &str = "StorageResized";
 
+/// Says whether running brokers took the settings that need no restart; only there once one did not.
+const SETTINGS_APPLIED: &str = "SettingsApplied";
+
 /// Everything that the status is made from.
 pub(crate) struct View<'a> {
     pub(crate) cluster: &'a Cluster,
@@ -28,6 +31,8 @@ pub(crate) struct View<'a> {
     pub(crate) leaving: &'a BTreeMap<u32, Leaving>,
     pub(crate) next: &'a Next,
     pub(crate) volumes: &'a Volumes,
+    /// What a running broker said to its settings, if it refused them.
+    pub(crate) refused: Option<&'a str>,
 }
 
 /// The status of a set whose spec cannot be: what was known stays, but it is not ready.
@@ -98,6 +103,21 @@ pub(crate) fn build<B>(ctx: &Context<B>, set: &BrokerSet, view: View<'_>) -> (Br
     if let Some(resized) = resized {
         set_condition(&mut status.conditions, resized);
     }
+    let settings = match view.refused {
+        Some(why) => Some(ctx.condition(SETTINGS_APPLIED, false, "Refused", why, generation)),
+        None => bolide_api::status::condition(&status.conditions, SETTINGS_APPLIED).map(|_| {
+            ctx.condition(
+                SETTINGS_APPLIED,
+                true,
+                "Applied",
+                "brokers run with the wanted settings",
+                generation,
+            )
+        }),
+    };
+    if let Some(settings) = settings {
+        set_condition(&mut status.conditions, settings);
+    }
     let settled = progress.is_none() && (ready || view.cluster.spec.stopped);
     (status, settled)
 }
@@ -126,7 +146,7 @@ fn readiness(
         let ready = ready_pods(found, group.number);
         if ready < cluster.spec.replicas {
             let pods = found.pods_of(group.number).next();
-            let why = pods.and_then(|pod| trouble(pod)).map(|why| format!(": {why}")).unwrap_or_default();
+            let why = pods.and_then(trouble).map(|why| format!(": {why}")).unwrap_or_default();
             waiting.push(format!("{name} has {ready} of {} pods ready{why}", cluster.spec.replicas));
         } else {
             match seen.get(&group.number) {

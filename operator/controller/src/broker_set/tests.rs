@@ -304,3 +304,20 @@ async fn a_master_that_no_nameserver_knows_makes_the_set_unready() {
     bed.converge().await;
     assert_eq!(reason(&bed, "Ready"), Some((ConditionStatus::True, "Ready".into())));
 }
+
+#[tokio::test]
+async fn a_setting_that_a_broker_refuses_is_said_and_everything_else_goes_on() {
+    let with = |size: &str| {
+        let mut spec = spec(1);
+        spec.broker_config.insert("maxMessageSize".into(), size.into());
+        spec
+    };
+    let mut bed = TestBed::new();
+    bed.put_set(with("large"));
+    bed.converge().await;
+    assert_eq!(reason(&bed, "SettingsApplied"), Some((ConditionStatus::False, "Refused".into())));
+    assert_eq!(reason(&bed, "Ready"), Some((ConditionStatus::True, "Ready".into())));
+    bed.put_set(with("1048576"));
+    bed.converge().await;
+    assert_eq!(reason(&bed, "SettingsApplied"), Some((ConditionStatus::True, "Applied".into())));
+}

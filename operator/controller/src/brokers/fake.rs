@@ -155,6 +155,9 @@ impl Brokers for FakeBrokers {
     }
 
     async fn change_settings(&self, addr: &str, settings: &BTreeMap<String, String>) -> Answer<()> {
+        if settings.get("maxMessageSize").is_some_and(|size| size.parse::<u32>().is_err()) {
+            return Err(failed(addr, "maxMessageSize must be a number"));
+        }
         self.write(addr, |state| state.settings.extend(settings.clone()))
     }
 }

@@ -184,8 +184,10 @@ async fn a_topic_of_another_type_and_a_missing_cluster_are_said() {
         state.topics.insert("orders".into(), TopicConfig::new("orders", 4));
     });
     bed.put_topic("orders", of_demo(json!({ "type": "Ordered" })));
+    bed.put_topic("half", of_demo(json!({ "groups": [0, 7] })));
     bed.put_topic("lost", json!({ "clusterRef": { "name": "nowhere" } }));
     bed.converge().await;
     assert_eq!(reason(&bed, "orders"), "TypeConflict");
+    assert_eq!(reason(&bed, "half"), "NoBrokerGroup");
     assert_eq!(reason(&bed, "lost"), "ClusterNotFound");
 }

@@ -16,6 +16,9 @@ use crate::cluster::Cluster;
 use crate::nameserver::config_map;
 use crate::{hash, labels, names, pod};
 
+/// Within this time every broker has found a new nameserver and registered with it; before that clients are not sent to it.
+const LEARNS_WITHIN_SECONDS: i32 = 4;
+
 /// The Deployment: a new pod is ready before an old one goes.
 ///
 /// # Errors
@@ -34,6 +37,9 @@ pub fn deployment(cluster: &Cluster) -> Result<Deployment, WriteError> {
             .map(str::to_owned)
             .to_vec(),
     );
+    if let Some(probe) = container.readiness_probe.as_mut() {
+        probe.initial_delay_seconds = Some(LEARNS_WITHIN_SECONDS);
+    }
     container.volume_mounts = Some(vec![
         VolumeMount {
             name: "config".to_owned(),
