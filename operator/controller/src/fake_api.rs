@@ -96,6 +96,12 @@ impl FakeApi {
         self.objects.lock().remove(path);
     }
 
+    /// The same objects as another server.
+    pub(crate) fn take_state_of(&self, other: &FakeApi) {
+        let objects = other.objects.lock().clone();
+        *self.objects.lock() = objects;
+    }
+
     pub(crate) fn paths(&self) -> Vec<String> {
         self.objects.lock().keys().cloned().collect()
     }

@@ -21,6 +21,8 @@ pub(crate) struct TestBed {
     pub(crate) api: FakeApi,
     pub(crate) brokers: FakeBrokers,
     pub(crate) ctx: Context<FakeBrokers>,
+    /// Sets are as they are, and not reconciled.
+    pub(crate) sets_are_given: bool,
     sets: Writer<BrokerSet>,
     topics: Writer<Topic>,
     groups: Writer<ConsumerGroup>,
@@ -42,7 +44,18 @@ impl TestBed {
             image: "bolide:test".into(),
             now: || jiff::Timestamp::UNIX_EPOCH,
         };
-        Self { api, brokers, ctx, sets, topics, groups }
+        Self { api, brokers, ctx, sets_are_given: false, sets, topics, groups }
+    }
+
+    /// Another world in the same state.
+    fn copy(&self) -> Self {
+        let mut copy = Self::new();
+        copy.api.take_state_of(&self.api);
+        for (address, state) in self.brokers.states() {
+            copy.brokers.edit(&address, |held| *held = state);
+        }
+        copy.sets_are_given = self.sets_are_given;
+        copy
     }
 
     pub(crate) fn put_set(&self, spec: BrokerSetSpec) {
@@ -96,6 +109,9 @@ impl TestBed {
         let ours = |path: &String| path.contains("/bolide.dev/");
         for path in self.api.paths().into_iter().filter(ours) {
             self.watch();
+            if path == SET && self.sets_are_given {
+                continue;
+            }
             if path == SET {
                 broker_set::reconcile(&self.ctx, &self.api.typed(&path)).await?;
             } else if path.starts_with(TOPICS) {
@@ -121,15 +137,15 @@ impl TestBed {
     }
 }
 
-/// Runs `scenario` to its end, then again and again, stopping the operator after the first write, the second, and so on, each
+/// Runs `scenario`, from `start`, to its end, then again and again, stopping the operator after the first write, the second, and so on, each
 /// time starting it anew: the end must be the same. Returns the number of writes.
-pub(crate) async fn stopped_after_each_write(scenario: impl Fn(&TestBed)) -> usize {
-    let mut whole = TestBed::new();
+pub(crate) async fn stopped_after_each_write(start: &TestBed, scenario: impl Fn(&TestBed)) -> usize {
+    let mut whole = start.copy();
     scenario(&whole);
     whole.converge().await;
     let wanted = (whole.api.state(), whole.brokers.states());
     for writes in 0.. {
-        let mut bed = TestBed::new();
+        let mut bed = start.copy();
         scenario(&bed);
         bed.api.budget.set(Some(writes));
         let mut stopped = false;
