@@ -86,7 +86,6 @@ fn hostile_connections_are_closed_and_memory_stays_bounded() -> Result<()> {
     drop((slow, silent));
 
     ensure!(cluster.brokers()?.first().is_some_and(|(_, now)| *now == pid), "the broker was restarted");
-    cluster
-        .cli(&["consume", "orders", "--group", "readers", "--count", "4"])?;
+    cluster.cli(&["consume", "orders", "--group", "readers", "--count", "4"])?;
     cluster.stop()
 }
