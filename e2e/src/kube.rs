@@ -22,9 +22,9 @@ use crate::cluster::Output;
 use crate::{Client, Result, repository, skip, target_dir};
 
 /// Image of operator, nameservers and brokers: the name that chart and samples have, so that they are tested as they are.
-pub const IMAGE: &str = "ghcr.io/bolide-dev/bolide:0.1.0";
+pub const IMAGE: &str = "bolide-dev/bolide:0.1.0";
 /// The same programs under another name, for tests that change the image.
-pub const NEXT_IMAGE: &str = "ghcr.io/bolide-dev/bolide:0.1.0-next";
+pub const NEXT_IMAGE: &str = "bolide-dev/bolide:0.1.0-next";
 /// Image of the Java client of `e2e/clients`; its arguments are a class and its arguments.
 pub const JAVA_IMAGE: &str = "bolide-e2e/java5:test";
 
