@@ -40,6 +40,9 @@ const ALONE: &[Scenario] = &[("leadership", leadership::run)];
 fn the_operator_does_what_it_says_on_a_real_kubernetes() -> Result<()> {
     let Some(kube) = Kube::start()? else { return Ok(()) };
     let failed = run_all(&kube, FIRST);
+    if !failed.is_empty() {
+        show(&kube);
+    }
     ensure!(failed.is_empty(), "the chart cannot be installed");
     let mut failed = std::thread::scope(|scope| {
         let lanes: Vec<_> = BESIDE.iter().map(|lane| scope.spawn(|| run_all(&kube, lane))).collect();
