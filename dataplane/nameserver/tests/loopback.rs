@@ -1,5 +1,8 @@
 //! A nameserver as brokers, clients and tools see it, over loopback.
-#![expect(clippy::unwrap_used, reason = "the lint tells tests by their attribute, and these helpers have none")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "the lint tells tests by their attribute, and these helpers have none"
+)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
