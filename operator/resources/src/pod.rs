@@ -16,7 +16,7 @@ use crate::cluster::Cluster;
 use crate::labels::Labels;
 use crate::names::ADMIN_PORT;
 
-/// User and group that all processes run as; the image has no other.
+/// User and group that all processes run as. Any number but 0 would do: nothing in the image belongs to a user.
 pub(crate) const USER: i64 = 10001;
 
 /// How long a process may take to start before it is ended: recovery of a large store counts in.
