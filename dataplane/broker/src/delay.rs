@@ -15,6 +15,7 @@ use bolide_wire::message::{NewRecord, RecordRef, encode_record, records};
 use bolide_wire::properties::{Properties, names};
 use thiserror::Error;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::config::FlushDiskType;
@@ -59,8 +60,8 @@ enum Round {
     Empty,
 }
 
-/// Delivers the messages of one level until the broker stops. Level 1 is queue 0.
-pub(crate) async fn serve_level(broker: Arc<Broker>, level: u32) {
+/// Delivers the messages of one level until `stop`. Level 1 is queue 0.
+pub(crate) async fn serve_level(broker: Arc<Broker>, level: u32, stop: CancellationToken) {
     let queue_id = QueueId(level.saturating_sub(1));
     let queue = broker.schedule.queue(&broker.store, queue_id);
     let mut from = broker.state.delays.lock().next(level).max(queue.min());
@@ -68,7 +69,7 @@ pub(crate) async fn serve_level(broker: Arc<Broker>, level: u32) {
     loop {
         let round = tokio::select! {
             round = round(&broker, level, &queue, from) => round,
-            () = broker.shutdown.cancelled() => return,
+            () = stop.cancelled() => return,
         };
         let wait = match round {
             Ok(Round::Progress(next)) => {
@@ -96,7 +97,7 @@ pub(crate) async fn serve_level(broker: Arc<Broker>, level: u32) {
         };
         tokio::select! {
             () = sleep => {}
-            () = broker.shutdown.cancelled() => return,
+            () = stop.cancelled() => return,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bolide_wire::ids::LogOffset;
+use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::error::Failure;
@@ -16,15 +17,20 @@ const OFFSETS_PER_RECORD: usize = 5_000;
 /// How often it is looked whether a snapshot is due.
 const SNAPSHOT_TICK: Duration = Duration::from_secs(1);
 
-/// Runs `work` every `period` until the broker stops.
-async fn every(broker: Arc<Broker>, period: Duration, mut work: impl FnMut(&Arc<Broker>) + Send) {
+/// Runs `work` every `period` until `stop`.
+async fn every(
+    broker: Arc<Broker>,
+    period: Duration,
+    stop: CancellationToken,
+    mut work: impl FnMut(&Arc<Broker>) + Send,
+) {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks.tick().await;
     loop {
         tokio::select! {
             _ = ticks.tick() => work(&broker),
-            () = broker.shutdown.cancelled() => return,
+            () = stop.cancelled() => return,
         }
     }
 }
@@ -32,7 +38,8 @@ async fn every(broker: Arc<Broker>, period: Duration, mut work: impl FnMut(&Arc<
 /// Forgets silent clients and tells their groups, and frees expired locks.
 pub(crate) async fn scan_clients(broker: Arc<Broker>) {
     let period = Duration::from_millis(broker.live.load().config.client_scan_interval);
-    every(broker, period, |broker| {
+    let stop = broker.shutdown.clone();
+    every(broker, period, stop, |broker| {
         let now = broker.clock.now();
         let timeout = i64::try_from(broker.live.load().config.channel_expired_timeout).unwrap_or(i64::MAX);
         let (silent, groups) = broker.clients.write().expire(now, timeout);
@@ -49,7 +56,8 @@ pub(crate) async fn scan_clients(broker: Arc<Broker>) {
 /// Samples the counters of topics and groups.
 pub(crate) async fn sample_counters(broker: Arc<Broker>) {
     let period = Duration::from_millis(SAMPLE_MS.unsigned_abs());
-    every(broker, period, |broker| {
+    let stop = broker.shutdown.clone();
+    every(broker, period, stop, |broker| {
         let now = broker.clock.now();
         for topic in broker.state.topics.all() {
             topic.counters.put.sample(now);
@@ -69,9 +77,9 @@ pub(crate) async fn sample_counters(broker: Arc<Broker>) {
 }
 
 /// Writes committed offsets to the log.
-pub(crate) async fn log_offsets(broker: Arc<Broker>) {
+pub(crate) async fn log_offsets(broker: Arc<Broker>, stop: CancellationToken) {
     let period = Duration::from_millis(broker.live.load().config.flush_consumer_offset_interval);
-    every(broker, period, |broker| {
+    every(broker, period, stop, |broker| {
         if let Err(error) = broker.log_dirty_offsets() {
             tracing::debug!(%error, "offsets are logged later");
         }

@@ -1,7 +1,8 @@
 //! The broker: takes messages in, gives them out, and keeps what it knows as projections of its log.
 //!
 //! The map: `handler` has one function per request code, `reply` turns their failures into codes, `state` holds topics,
-//! groups, offsets and delay progress, `clients`, `locks` and `hold` are pure tables, `delay`, `registration`,
+//! groups, offsets and delay progress, `clients`, `locks` and `hold` are pure tables, `duties` is what a master does unasked,
+//! `delay` among it, `registration`,
 //! `housekeeping` and `handler::pull::wake` are the tasks, and `run` starts and stops it all.
 
 #![forbid(unsafe_code)]
@@ -11,6 +12,7 @@ mod broker;
 mod clients;
 pub mod config;
 mod delay;
+mod duties;
 mod error;
 mod handler;
 #[cfg(test)]

@@ -26,7 +26,8 @@ use crate::arrivals::Arrivals;
 use crate::broker::{Broker, Live, Names, Versions};
 use crate::clients::Clients;
 use crate::config::{BrokerConfig, ConfigError, FlushDiskType};
-use crate::delay::{self, DelayLevels, LevelsError};
+use crate::delay::{DelayLevels, LevelsError};
+use crate::duties::Duties;
 use crate::handler::Requests;
 use crate::handler::pull::wake;
 use crate::handler::send::unique_id::UniqueIds;
@@ -269,6 +270,7 @@ async fn drop_deleted_queues(broker: &Arc<Broker>) {
 pub(crate) struct Serving {
     servers: Vec<Server>,
     stop_servers: CancellationToken,
+    duties: Duties,
 }
 
 impl Serving {
@@ -297,15 +299,12 @@ impl Serving {
         let tasks = &broker.tasks;
         tasks.spawn(wake::serve_arrivals(broker.clone()));
         tasks.spawn(wake::serve_deadlines(broker.clone()));
-        for level in 1..=broker.levels.count() {
-            tasks.spawn(delay::serve_level(broker.clone(), level));
-        }
         tasks.spawn(housekeeping::scan_clients(broker.clone()));
         tasks.spawn(housekeeping::sample_counters(broker.clone()));
-        tasks.spawn(housekeeping::log_offsets(broker.clone()));
         tasks.spawn(housekeeping::save_snapshots(broker.clone()));
         tasks.spawn(Registration::new(broker.clone()).serve());
-        Ok(Serving { servers, stop_servers })
+        let duties = Duties::begin(broker);
+        Ok(Serving { servers, stop_servers, duties })
     }
 
     /// The address of the main listener.
@@ -317,6 +316,7 @@ impl Serving {
     /// Says goodbye, then answers what was asked, then ends.
     pub(crate) async fn end(self, broker: &Arc<Broker>) {
         broker.shutdown.cancel();
+        self.duties.end().await;
         broker.tasks.close();
         broker.tasks.wait().await;
         self.stop_servers.cancel();

@@ -1,0 +1,42 @@
+//! Owns the work that only a master does unasked: whatever appends to the log by itself.
+//!
+//! Begun when the broker becomes master and everything that it holds is confirmed and applied; ended before another becomes
+//! master. A duty takes its progress from the projections when it begins and keeps nothing of its own from an earlier term.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::broker::Broker;
+use crate::{delay, housekeeping};
+
+/// The duties of one term as master.
+pub(crate) struct Duties {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Duties {
+    /// Begins all duties; they end with `end`, or with the broker.
+    pub(crate) fn begin(broker: &Arc<Broker>) -> Duties {
+        let duties = Duties { stop: broker.shutdown.child_token(), tasks: TaskTracker::new() };
+        for level in 1..=broker.levels.count() {
+            duties.spawn(|stop| delay::serve_level(broker.clone(), level, stop));
+        }
+        duties.spawn(|stop| housekeeping::log_offsets(broker.clone(), stop));
+        duties
+    }
+
+    fn spawn<F: Future<Output = ()> + Send + 'static>(&self, duty: impl FnOnce(CancellationToken) -> F) {
+        self.tasks.spawn(duty(self.stop.clone()));
+    }
+
+    /// Ends all duties and waits for them.
+    pub(crate) async fn end(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
