@@ -32,6 +32,8 @@ pub struct Entry {
     pub group_len: u16,
     /// True: `Observer::apply` is called with it once it is confirmed.
     pub state: bool,
+    /// True: a client's message, refused when the disk is nearly full even with `state`.
+    pub client: bool,
     /// False: the record takes no queue offset and gets no unit (prepared and rollback records).
     pub consumable: bool,
 }
@@ -47,6 +49,7 @@ impl Entry {
             keys: Keys::default(),
             group_len: 1,
             state: false,
+            client: false,
             consumable: true,
         }
     }
@@ -159,7 +162,7 @@ pub enum Refusal {
     /// Too much waits for the writer, the disk or the consume queues.
     #[error("too many appends wait")]
     Busy,
-    /// The disk is nearly full. Batches of nothing but state records are still accepted.
+    /// The disk is nearly full. Batches of nothing but state records that are no client's messages are still accepted.
     #[error("the disk is nearly full")]
     DiskFull,
     /// A write or fsync failed earlier.

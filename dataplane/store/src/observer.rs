@@ -27,4 +27,12 @@ pub trait Observer: Send + Sync {
 
     /// Log below this offset may be deleted: the owner's durable snapshot covers it.
     fn snapshot_covers(&self) -> LogOffset;
+
+    /// Asked before the log below `below` is deleted. False while a record there is still needed: the owner appends what it
+    /// needs anew, and is asked again at the next round. What was applied before `true` is forced to disk before anything is
+    /// deleted. Must not block.
+    fn release(&self, below: LogOffset) -> bool {
+        let _ = below;
+        true
+    }
 }

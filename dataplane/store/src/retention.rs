@@ -1,7 +1,7 @@
 //! Retention: deletes the oldest commit log files by age and by disk use, and says when appends are refused.
 //!
-//! Only files that the owner's snapshot and the store's checkpoint cover are deleted, and never the newest. The age of a
-//! file is the store time of the first record after it, not the file's modification time. Deleting and refusing have
+//! Only files that the owner's snapshot and the store's checkpoint cover and that the owner releases are deleted, and never the
+//! newest. The age of a file is the store time of the first record after it, not the file's modification time. Deleting and refusing have
 //! thresholds of their own, and refusing has one for each direction, so that it does not flap.
 
 use std::{
@@ -67,7 +67,7 @@ impl Shared {
     fn retain(&self, now: EpochMillis) -> io::Result<usize> {
         let settings = &self.config.retention;
         let mut deleted = 0_usize;
-        while deleted < settings.batch && self.is_first_expendable(now)? {
+        while deleted < settings.batch && self.is_first_expendable(now)? && self.is_first_released() {
             self.log.segments.remove_first()?;
             self.metrics.segments_deleted.inc();
             deleted = deleted.saturating_add(1);
@@ -96,6 +96,19 @@ impl Shared {
         let space = self.disk.space(&self.config.root)?;
         Ok(self.config.retention.clean_forcibly
             && used_ratio(space) > self.config.retention.clean_forcibly_ratio)
+    }
+
+    /// Whether the owner needs nothing of the first segment any more, and what it appended in its place is on disk.
+    fn is_first_released(&self) -> bool {
+        let Some(first) = self.log.segments.all().first().map(|first| first.end()) else { return false };
+        if !self.observer.release(bolide_wire::LogOffset(first)) {
+            return false;
+        }
+        let applied = self.log.dispatched();
+        if self.log.flushed() < applied {
+            self.flush();
+        }
+        !self.poisoned() && self.log.flushed() >= applied
     }
 
     /// Store time of the record at the start of a segment; `None` when there is none yet.

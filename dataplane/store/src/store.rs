@@ -155,7 +155,9 @@ impl Store {
         if shared.poisoned() {
             return refuse(Refusal::Poisoned, batch, done);
         }
-        if shared.disk_full.load(Ordering::Acquire) && !batch.entries.iter().all(|entry| entry.state) {
+        if shared.disk_full.load(Ordering::Acquire)
+            && !batch.entries.iter().all(|entry| entry.state && !entry.client)
+        {
             return refuse(Refusal::DiskFull, batch, done);
         }
         if shared.queues.unwritten_bytes() >= shared.config.max_unwritten_queue_bytes {

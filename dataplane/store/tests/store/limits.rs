@@ -106,8 +106,13 @@ fn appends_are_refused_before_the_disk_is_full_and_resume_at_the_lower_mark() {
         assert!(accepted < 1000, "refused before the disk is full");
     }
     assert!(harness.store.disk_usage().expect("known").available > 0, "there is room left");
-    // State records still pass.
+    // State records still pass, unless they are a client's.
     assert_eq!(refusal(&harness, 10, 5), None);
+    let mut batch = AppendBatch::default();
+    add(&mut batch, &harness.queue("alpha", 0), 10, 10);
+    batch.entries[0].client = true;
+    let refused = harness.store.append(batch, Ack::Appended, Box::new(|_| {})).expect_err("a client's");
+    assert_eq!(refused.reason, Refusal::DiskFull);
     harness.steps.write();
     // Reading goes on.
     let queue = harness.queue("alpha", 0);
@@ -182,4 +187,27 @@ fn retention_deletes_by_age_only_what_the_snapshot_covers() {
     harness.restart(Crash::Machine);
     harness.check_acked(None);
     assert!(harness.queue("alpha", 0).min() > min);
+}
+
+#[test]
+fn retention_waits_for_the_owner_to_release_a_file_and_flushes_what_replaced_it() {
+    let mut harness = Harness::new(5, Flush::Async);
+    for _ in 0..60 {
+        harness.append(Ack::Appended, &[("alpha", 0, 900), ("beta", 0, 700)]);
+        harness.write();
+        harness.clock.0.fetch_add(3_600_000, Ordering::SeqCst);
+    }
+    harness.flush();
+    harness.steps.index();
+    assert!(harness.steps.checkpoint());
+    harness.clock.0.fetch_add(1_000 * 3_600_000, Ordering::SeqCst);
+    harness.recorder.covers.store(u64::MAX, Ordering::SeqCst);
+    harness.recorder.needs.store(SEGMENT - 1, Ordering::SeqCst);
+    assert_eq!(harness.steps.retain(), 0, "a record of the first file is needed");
+    harness.append(Ack::Appended, &[("alpha", 0, 900)]);
+    harness.write();
+    assert!(harness.store.watermarks().flushed < harness.store.watermarks().dispatched);
+    harness.recorder.needs.store(SEGMENT, Ordering::SeqCst);
+    assert_eq!(harness.steps.retain(), 1);
+    assert_eq!(harness.store.watermarks().flushed, harness.store.watermarks().dispatched);
 }

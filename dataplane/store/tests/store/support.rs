@@ -55,12 +55,25 @@ impl Clock for ManualClock {
 }
 
 /// Notes what it is told.
-#[derive(Default)]
 pub(crate) struct Recorder {
     pub(crate) replay_from: AtomicU64,
     pub(crate) covers: AtomicU64,
+    /// Lowest log offset still needed.
+    pub(crate) needs: AtomicU64,
     pub(crate) applied: std::sync::Mutex<Vec<u64>>,
     pub(crate) arrived: std::sync::Mutex<Vec<(String, u32)>>,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self {
+            replay_from: AtomicU64::default(),
+            covers: AtomicU64::default(),
+            needs: AtomicU64::new(u64::MAX),
+            applied: std::sync::Mutex::default(),
+            arrived: std::sync::Mutex::default(),
+        }
+    }
 }
 
 impl Observer for Recorder {
@@ -79,6 +92,10 @@ impl Observer for Recorder {
 
     fn snapshot_covers(&self) -> LogOffset {
         LogOffset(self.covers.load(Ordering::SeqCst))
+    }
+
+    fn release(&self, below: LogOffset) -> bool {
+        self.needs.load(Ordering::SeqCst) >= below.0
     }
 }
 
