@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::ensure;
 use bolide_e2e::{Client, Cluster, Mqadmin, Result, repository, skip};
 
-/// The cluster that the checks want: topics and groups made on first use.
+/// The cluster that the checks want: topics and groups made on first use, every feature on, short intervals.
 const MANIFEST: &str = include_str!("manifests/clients.yaml");
 
 fn checks_pass(part: &str, only: &str) -> Result<()> {
@@ -54,6 +54,19 @@ fn node_client_passes_every_check() -> Result<()> {
         return Ok(());
     }
     checks_pass("node", "")
+}
+
+/// A part that the Java clients alone can run: 5.3.3 with every check, 4.9 with those it can do.
+fn java_clients_pass(part: &str) -> Result<()> {
+    if Client::Java5.find().is_none() || Client::Java4.find().is_none() {
+        return Ok(());
+    }
+    checks_pass(part, "")
+}
+
+#[test]
+fn filters_requests_and_traces_work() -> Result<()> {
+    java_clients_pass("query")
 }
 
 #[test]

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::load::{self, Outcome, Spec, Work};
+use crate::load::{self, Filter, Outcome, Spec, Work};
 use crate::report::{Measure, Report};
 use crate::systems::{Cluster, Flush, QUEUES, System, TOPIC};
-use crate::{goals, probe, process};
+use crate::{goals, probe, process, scenario};
 
 /// Messages of one pull, the most a broker gives by default.
-const PULL_BATCH: u32 = 32;
+pub(crate) const PULL_BATCH: u32 = 32;
 /// How long a broker is left alone before its idle memory is read.
 const SETTLE: Duration = Duration::from_secs(3);
 /// How much is added between the clean restart and the kill.
@@ -69,7 +69,12 @@ impl Send {
             addr,
             connections: self.connections,
             inflight: self.inflight,
-            work: Work::Send { topic: self.topic().to_owned(), queues: QUEUES, body_bytes: self.body_bytes },
+            work: Work::Send {
+                topic: self.topic().to_owned(),
+                queues: QUEUES,
+                body_bytes: self.body_bytes,
+                numbered: false,
+            },
             warm_up: plan.warm_up,
             duration: plan.duration,
             max_requests: None,
@@ -87,20 +92,36 @@ pub(crate) struct Plan {
     pub(crate) duration: Duration,
     /// The log that restarts are measured with; 0 leaves them out.
     pub(crate) restart_log_bytes: u64,
+    /// What to run of [`scenario::ALL`] and [`scenario::LOADS`]; everything when empty.
+    pub(crate) scenarios: Vec<String>,
+}
+
+impl Plan {
+    fn wants(&self, name: &str) -> bool {
+        self.scenarios.is_empty() || self.scenarios.iter().any(|wanted| wanted == name)
+    }
 }
 
 /// Runs the plan.
 pub(crate) fn run(plan: &Plan) -> anyhow::Result<Report> {
     let mut report = Report { setting: setting(plan), ..Report::default() };
-    null_server(plan, &mut report)?;
-    for system in &plan.systems {
-        async_loads(plan, system, &mut report)?;
-        sync_loads(plan, system, &mut report)?;
-        if plan.restart_log_bytes > 0 {
-            restarts(plan, system, &mut report)?;
+    if plan.wants(scenario::LOADS) {
+        null_server(plan, &mut report)?;
+        for system in &plan.systems {
+            async_loads(plan, system, &mut report)?;
+            sync_loads(plan, system, &mut report)?;
+            if plan.restart_log_bytes > 0 {
+                restarts(plan, system, &mut report)?;
+            }
         }
     }
     report.goals = goals::check(&report);
+    for scenario in scenario::ALL.iter().filter(|scenario| plan.wants(scenario.name)) {
+        for system in &plan.systems {
+            (scenario.run)(plan, system, &mut report)?;
+        }
+        report.goals.extend((scenario.goals)(&report));
+    }
     Ok(report)
 }
 
@@ -132,7 +153,7 @@ impl Drop for Ended {
 }
 
 fn async_loads(plan: &Plan, system: &System, report: &mut Report) -> anyhow::Result<()> {
-    let cluster = fresh(plan, system, "async", Flush::Async)?;
+    let cluster = fresh(plan, system, "async", Flush::Async, &[])?;
     std::thread::sleep(SETTLE);
     memory(report, IDLE, system, &cluster)?;
     probe::until_serving(
@@ -156,7 +177,7 @@ fn async_loads(plan: &Plan, system: &System, report: &mut Report) -> anyhow::Res
         addr: cluster.broker_addr(),
         connections: usize::try_from(QUEUES)?,
         inflight: 1,
-        work: Work::Pull { topic: TOPIC.to_owned(), queues: QUEUES, batch: PULL_BATCH },
+        work: Work::Pull { topic: TOPIC.to_owned(), queues: QUEUES, batch: PULL_BATCH, filter: Filter::ALL },
         warm_up: plan.warm_up,
         duration: plan.duration,
         max_requests: None,
@@ -167,7 +188,7 @@ fn async_loads(plan: &Plan, system: &System, report: &mut Report) -> anyhow::Res
 }
 
 fn sync_loads(plan: &Plan, system: &System, report: &mut Report) -> anyhow::Result<()> {
-    let cluster = fresh(plan, system, "sync", Flush::Sync)?;
+    let cluster = fresh(plan, system, "sync", Flush::Sync, &[])?;
     warm(plan, &cluster)?;
     for send in SENDS.iter().filter(|send| send.flush == Flush::Sync) {
         measure(
@@ -182,7 +203,7 @@ fn sync_loads(plan: &Plan, system: &System, report: &mut Report) -> anyhow::Resu
 }
 
 fn restarts(plan: &Plan, system: &System, report: &mut Report) -> anyhow::Result<()> {
-    let mut cluster = fresh(plan, system, "restart", Flush::Async)?;
+    let mut cluster = fresh(plan, system, "restart", Flush::Async, &[])?;
     fill(plan, &cluster, plan.restart_log_bytes)?;
     eprintln!("{}: {RESTART_CLEAN}", system.name());
     cluster.stop()?;
@@ -196,7 +217,14 @@ fn restarts(plan: &Plan, system: &System, report: &mut Report) -> anyhow::Result
     cluster.remove()
 }
 
-fn fresh<'a>(plan: &Plan, system: &'a System, name: &str, flush: Flush) -> anyhow::Result<Cluster<'a>> {
+/// Starts a system in an empty folder, with broker settings that both systems know by the same name.
+pub(crate) fn fresh<'a>(
+    plan: &Plan,
+    system: &'a System,
+    name: &str,
+    flush: Flush,
+    settings: &'static [(&'static str, &'static str)],
+) -> anyhow::Result<Cluster<'a>> {
     let prefix = match system {
         System::Bolide { .. } => "bolide",
         System::Apache { .. } => "apache",
@@ -207,7 +235,7 @@ fn fresh<'a>(plan: &Plan, system: &'a System, name: &str, flush: Flush) -> anyho
     }
     settle_disk();
     eprintln!("{}: starting in {}", system.name(), folder.display());
-    Cluster::start(system, &folder, plan.port_base, flush)
+    Cluster::start(system, &folder, plan.port_base, flush, settings)
 }
 
 /// Brings a just started broker to its usual speed, which for Java means compiled.
@@ -235,7 +263,14 @@ fn fill(plan: &Plan, cluster: &Cluster<'_>, bytes: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure(report: &mut Report, server: &str, work: &str, spec: &Spec, pid: u32) -> anyhow::Result<()> {
+/// Runs a load and adds its row.
+pub(crate) fn measure(
+    report: &mut Report,
+    server: &str,
+    work: &str,
+    spec: &Spec,
+    pid: u32,
+) -> anyhow::Result<()> {
     settle_disk();
     eprintln!("{server}: {work}");
     let cpu_before = process::cpu_time(pid)?;

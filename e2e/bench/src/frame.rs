@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use memchr::memmem;
 
+use crate::load::Filter;
+
 /// Code of a response to a pull that found nothing.
 pub(crate) const PULL_NOT_FOUND: i64 = 19;
 /// Code of a response to a pull that should go on at another offset.
@@ -13,6 +15,8 @@ pub(crate) const PULL_OFFSET_MOVED: i64 = 21;
 
 /// Hexadecimal digits of a unique key that differ from message to message.
 const COUNTER_DIGITS: usize = 8;
+/// Decimal digits of the property `n`.
+const NUMBER_DIGITS: usize = 2;
 
 /// Puts lengths in front of a header and a body.
 fn seal(header: &str, body: &[u8]) -> Vec<u8> {
@@ -26,19 +30,30 @@ fn seal(header: &str, body: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A SEND_MESSAGE_V2 and where in it the counter of its unique key is.
+/// Where in a frame the digits are that differ from message to message.
+#[derive(Clone, Debug)]
+pub(crate) struct Counters {
+    /// Of the unique key, hexadecimal.
+    unique: Range<usize>,
+    /// Of the property `n`, decimal: empty without it.
+    number: Range<usize>,
+}
+
+/// A SEND_MESSAGE_V2 and where in it the counters are. A `numbered` message has the property `n`, from `00` to `99`.
 pub(crate) fn send(
     topic: &str,
     queues: u32,
     queue: u32,
     opaque: usize,
     body: &[u8],
-) -> (Vec<u8>, Range<usize>) {
+    numbered: bool,
+) -> (Vec<u8>, Counters) {
+    const NUMBER: &str = r"n\u000100";
     let unique = "7F0000010CA42A139A5519E59C000000";
     let header = format!(
         concat!(
             r#"{{"code":310,"extFields":{{"a":"bench","b":"{topic}","c":"TBW102","d":"{queues}","e":"{queue}","f":"0","#,
-            r#""g":"1795433132853","h":"0","i":"UNIQ_KEY\u0001{unique}\u0002WAIT\u0001true\u0002","j":"0","k":"false","#,
+            r#""g":"1795433132853","h":"0","i":"UNIQ_KEY\u0001{unique}\u0002WAIT\u0001true\u0002{number}","j":"0","k":"false","#,
             r#""m":"false","n":"broker-a"}},"flag":0,"language":"JAVA","opaque":{opaque},"#,
             r#""serializeTypeCurrentRPC":"JSON","version":479}}"#
         ),
@@ -46,16 +61,27 @@ pub(crate) fn send(
         queues = queues,
         queue = queue,
         unique = unique,
+        number = if numbered { format!(r"{NUMBER}\u0002") } else { String::new() },
         opaque = opaque,
     );
     let frame = seal(&header, body);
-    let end = memmem::find(&frame, unique.as_bytes()).map_or(0, |start| start + unique.len());
-    (frame, end.saturating_sub(COUNTER_DIGITS)..end)
+    let end_of = |text: &str| memmem::find(&frame, text.as_bytes()).map_or(0, |start| start + text.len());
+    let end = end_of(unique);
+    let number = if numbered { end_of(NUMBER) } else { 0 };
+    let places = Counters {
+        unique: end.saturating_sub(COUNTER_DIGITS)..end,
+        number: number.saturating_sub(NUMBER_DIGITS)..number,
+    };
+    (frame, places)
 }
 
-/// Writes `counter` into the unique key of a frame of [`send`].
-pub(crate) fn set_counter(frame: &mut [u8], place: &Range<usize>, mut counter: u32) {
-    let Some(digits) = frame.get_mut(place.clone()) else { return };
+/// Writes `counter` into the unique key and the number of a frame of [`send`].
+pub(crate) fn set_counter(frame: &mut [u8], places: &Counters, mut counter: u32) {
+    if let Some([tens, units]) = frame.get_mut(places.number.clone()) {
+        let number = u8::try_from(counter % 100).unwrap_or(0);
+        (*tens, *units) = (b'0' + number / 10, b'0' + number % 10);
+    }
+    let Some(digits) = frame.get_mut(places.unique.clone()) else { return };
     for digit in digits.iter_mut().rev() {
         let nibble = u8::try_from(counter & 0xF).unwrap_or(0);
         *digit = if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 };
@@ -64,12 +90,19 @@ pub(crate) fn set_counter(frame: &mut [u8], place: &Range<usize>, mut counter: u
 }
 
 /// A PULL_MESSAGE with its subscription inline, so that no heartbeat is needed, and without waiting for messages.
-pub(crate) fn pull(topic: &str, queue: u32, offset: i64, batch: u32, opaque: usize) -> Vec<u8> {
+pub(crate) fn pull(
+    topic: &str,
+    queue: u32,
+    offset: i64,
+    batch: u32,
+    opaque: usize,
+    filter: Filter,
+) -> Vec<u8> {
     let header = format!(
         concat!(
-            r#"{{"code":11,"extFields":{{"bname":"broker-a","commitOffset":"0","consumerGroup":"bench","expressionType":"TAG","#,
+            r#"{{"code":11,"extFields":{{"bname":"broker-a","commitOffset":"0","consumerGroup":"bench","expressionType":"{kind}","#,
             r#""maxMsgBytes":"2147483647","maxMsgNums":"{batch}","queueId":"{queue}","queueOffset":"{offset}","#,
-            r#""requestSource":"-1","subVersion":"1795433132853","subscription":"*","suspendTimeoutMillis":"15000","#,
+            r#""requestSource":"-1","subVersion":"1795433132853","subscription":"{expression}","suspendTimeoutMillis":"15000","#,
             r#""sysFlag":"4","topic":"{topic}"}},"flag":0,"language":"JAVA","opaque":{opaque},"#,
             r#""serializeTypeCurrentRPC":"JSON","version":479}}"#
         ),
@@ -78,6 +111,8 @@ pub(crate) fn pull(topic: &str, queue: u32, offset: i64, batch: u32, opaque: usi
         offset = offset,
         topic = topic,
         opaque = opaque,
+        kind = filter.kind,
+        expression = filter.expression,
     );
     seal(&header, &[])
 }
@@ -171,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_send_is_a_request_that_the_codec_reads() {
-        let (mut frame, place) = send("T", 8, 3, 17, b"body");
+        let (mut frame, place) = send("T", 8, 3, 17, b"body", false);
         set_counter(&mut frame, &place, 0xABCD_0123);
         let command = bolide_wire::decode(&mut BytesMut::from(&frame[..]), usize::MAX).unwrap().unwrap();
         let header = SendMessageV2::decode(&command.ext).unwrap();
@@ -182,8 +217,18 @@ mod tests {
     }
 
     #[test]
+    fn a_numbered_send_says_which_of_a_hundred_it_is() {
+        let (mut frame, places) = send("T", 8, 3, 17, b"body", true);
+        set_counter(&mut frame, &places, 1_042);
+        let command = bolide_wire::decode(&mut BytesMut::from(&frame[..]), usize::MAX).unwrap().unwrap();
+        let properties = SendMessageV2::decode(&command.ext).unwrap().properties.unwrap();
+        assert!(properties.ends_with("\u{2}n\u{1}42\u{2}"), "{properties:?}");
+        assert!(properties.contains("00000412"), "{properties:?}");
+    }
+
+    #[test]
     fn a_pull_is_a_request_that_the_codec_reads() {
-        let frame = pull("T", 3, 99, 32, 5);
+        let frame = pull("T", 3, 99, 32, 5, Filter::ALL);
         let command = bolide_wire::decode(&mut BytesMut::from(&frame[..]), usize::MAX).unwrap().unwrap();
         let header = PullMessage::decode(&command.ext).unwrap();
         assert_eq!(

@@ -3,8 +3,8 @@
 use crate::compare::{IDLE, LOADED, NULL, PULL, RESTART_CLEAN, RESTART_KILLED, SENDS};
 use crate::report::{Goal, Measure, Report};
 
-const BOLIDE: &str = "Bolide";
-const APACHE: &str = "Apache RocketMQ 5.3.3";
+pub(crate) const BOLIDE: &str = "Bolide";
+pub(crate) const APACHE: &str = "Apache RocketMQ 5.3.3";
 
 /// Every goal whose figures are there.
 pub(crate) fn check(report: &Report) -> Vec<Goal> {

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -28,9 +27,29 @@ const STALLED: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(crate) enum Work {
     /// Messages of `body_bytes` to queues in turn.
-    Send { topic: String, queues: u32, body_bytes: usize },
+    Send {
+        topic: String,
+        queues: u32,
+        body_bytes: usize,
+        /// Whether each message says in the property `n` which of a hundred it is: `00` to `99`.
+        numbered: bool,
+    },
     /// All of the queues, each by one slot, from the start over and over.
-    Pull { topic: String, queues: u32, batch: u32 },
+    Pull { topic: String, queues: u32, batch: u32, filter: Filter },
+}
+
+/// Which messages a pull asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Filter {
+    /// `TAG` or `SQL92`.
+    pub(crate) kind: &'static str,
+    /// The expression.
+    pub(crate) expression: &'static str,
+}
+
+impl Filter {
+    /// Every message.
+    pub(crate) const ALL: Filter = Filter { kind: "TAG", expression: "*" };
 }
 
 /// How much, how long, where.
@@ -95,7 +114,7 @@ struct Slot {
 }
 
 enum SlotKind {
-    Send { counter: Range<usize> },
+    Send { places: frame::Counters },
     Pull { queue: u32, offset: i64 },
 }
 
@@ -218,14 +237,15 @@ impl Slot {
         let number = link * spec.inflight + opaque;
         let queue_of = |queues: u32| u32::try_from(number).unwrap_or(0) % queues.max(1);
         let (frame, kind) = match &spec.work {
-            Work::Send { topic, queues, body_bytes } => {
+            Work::Send { topic, queues, body_bytes, numbered } => {
                 let body = vec![b'x'; *body_bytes];
-                let (frame, counter) = frame::send(topic, *queues, queue_of(*queues), opaque, &body);
-                (frame, SlotKind::Send { counter })
+                let (frame, places) =
+                    frame::send(topic, *queues, queue_of(*queues), opaque, &body, *numbered);
+                (frame, SlotKind::Send { places })
             }
-            Work::Pull { topic, queues, batch } => {
+            Work::Pull { topic, queues, batch, filter } => {
                 let queue = queue_of(*queues);
-                (frame::pull(topic, queue, 0, *batch, opaque), SlotKind::Pull { queue, offset: 0 })
+                (frame::pull(topic, queue, 0, *batch, opaque, *filter), SlotKind::Pull { queue, offset: 0 })
             }
         };
         Self { frame, sent_at: Instant::now(), kind }
@@ -311,18 +331,18 @@ impl Slot {
     /// Makes the frame the next request; returns how many messages the answer was about.
     fn next(&mut self, work: &Work, opaque: usize, code: i64, header: &[u8], counter: &mut u32) -> u64 {
         match (&mut self.kind, work) {
-            (SlotKind::Pull { queue, offset }, Work::Pull { topic, batch, .. }) => {
+            (SlotKind::Pull { queue, offset }, Work::Pull { topic, batch, filter, .. }) => {
                 let before = *offset;
                 *offset = match frame::next_begin_offset(header) {
                     Some(next) if code != PULL_NOT_FOUND => next,
                     _ => 0,
                 };
-                self.frame = frame::pull(topic, *queue, *offset, *batch, opaque);
+                self.frame = frame::pull(topic, *queue, *offset, *batch, opaque, *filter);
                 u64::try_from(*offset - before).unwrap_or(0)
             }
-            (SlotKind::Send { counter: place }, _) => {
+            (SlotKind::Send { places }, _) => {
                 *counter = counter.wrapping_add(1);
-                frame::set_counter(&mut self.frame, place, *counter);
+                frame::set_counter(&mut self.frame, places, *counter);
                 1
             }
             (SlotKind::Pull { .. }, Work::Send { .. }) => 0,

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod compare;
+mod filter;
 mod frame;
 mod goals;
 mod load;
@@ -11,6 +12,7 @@ mod null;
 mod probe;
 mod process;
 mod report;
+mod scenario;
 mod systems;
 
 use std::net::SocketAddr;
@@ -21,7 +23,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::compare::Plan;
-use crate::load::{Spec, Work};
+use crate::load::{Filter, Spec, Work};
 use crate::report::{Measure, Report};
 use crate::systems::System;
 
@@ -98,6 +100,9 @@ struct RunArgs {
     /// Measure only these
     #[arg(long, value_enum)]
     only: Option<Only>,
+    /// Run only this: `loads` (plain sends, pulls and restarts) or a scenario; may be repeated
+    #[arg(long = "scenario")]
+    scenarios: Vec<String>,
     /// Folder for the stores: needs 20 GB; each is removed after its loads
     #[arg(long, default_value = "target/bench")]
     data: PathBuf,
@@ -142,9 +147,19 @@ fn run_load(args: &LoadArgs) -> anyhow::Result<()> {
         Kind::Send => {
             let timeout = Duration::from_secs(10);
             probe::until_serving(args.addr, &args.topic, args.queues, Instant::now(), timeout)?;
-            Work::Send { topic: args.topic.clone(), queues: args.queues, body_bytes: args.size }
+            Work::Send {
+                topic: args.topic.clone(),
+                queues: args.queues,
+                body_bytes: args.size,
+                numbered: false,
+            }
         }
-        Kind::Pull => Work::Pull { topic: args.topic.clone(), queues: args.queues, batch: args.batch },
+        Kind::Pull => Work::Pull {
+            topic: args.topic.clone(),
+            queues: args.queues,
+            batch: args.batch,
+            filter: Filter::ALL,
+        },
     };
     let spec = Spec {
         addr: args.addr,
@@ -168,6 +183,9 @@ fn run_load(args: &LoadArgs) -> anyhow::Result<()> {
 
 fn run_comparison(args: &RunArgs) -> anyhow::Result<()> {
     let wanted = |only: Only| args.only.is_none_or(|chosen| chosen == only);
+    if let Some(unknown) = args.scenarios.iter().find(|name| !scenario::exists(name)) {
+        anyhow::bail!("there is no scenario {unknown}; there are {}", scenario::names());
+    }
     let mut systems = Vec::new();
     if wanted(Only::Bolide) {
         systems.push(System::Bolide { program: args.bolide.clone() });
@@ -183,6 +201,7 @@ fn run_comparison(args: &RunArgs) -> anyhow::Result<()> {
         warm_up: seconds(args.warm_up)?,
         duration: seconds(args.seconds)?,
         restart_log_bytes: args.restart_log_mib << 20,
+        scenarios: args.scenarios.clone(),
     };
     let report = compare::run(&plan)?;
     print!("{}", report.text());

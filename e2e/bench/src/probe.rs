@@ -16,7 +16,7 @@ fn send_once(addr: SocketAddr, topic: &str, queues: u32, queue: u32) -> anyhow::
     let mut stream = TcpStream::connect_timeout(&addr, REQUEST_TIMEOUT)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
-    let (request, _) = frame::send(topic, queues, queue, 1, b"probe");
+    let (request, _) = frame::send(topic, queues, queue, 1, b"probe", false);
     stream.write_all(&request)?;
     let mut front = [0; 8];
     stream.read_exact(&mut front)?;

@@ -50,6 +50,8 @@ pub(crate) struct Cluster<'a> {
     folder: PathBuf,
     port_base: u16,
     flush: Flush,
+    /// Broker settings beyond those that every run has.
+    settings: &'static [(&'static str, &'static str)],
     /// Of Bolide: name server, then broker.
     children: Vec<Child>,
 }
@@ -70,10 +72,11 @@ impl<'a> Cluster<'a> {
         folder: &Path,
         port_base: u16,
         flush: Flush,
+        settings: &'static [(&'static str, &'static str)],
     ) -> anyhow::Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let folder = folder.canonicalize()?;
-        let mut cluster = Self { system, folder, port_base, flush, children: Vec::new() };
+        let mut cluster = Self { system, folder, port_base, flush, settings, children: Vec::new() };
         cluster.start_again()?;
         Ok(cluster)
     }
@@ -93,6 +96,7 @@ impl<'a> Cluster<'a> {
                 let flush = format!("flushDiskType={}", self.flush.setting());
                 let mut starting = Command::new(script)
                     .args(["start-broker", &self.folder_text(), &namesrv_port, &broker_port, &flush])
+                    .args(self.settings.iter().map(|(key, value)| format!("{key}={value}")))
                     .stdout(Stdio::null())
                     .spawn()
                     .with_context(|| format!("cannot run {}", script.display()))?;
@@ -113,7 +117,7 @@ impl<'a> Cluster<'a> {
             self.namesrv_port(),
             base + 50,
         );
-        let broker = format!(
+        let mut broker = format!(
             "brokerClusterName: DefaultCluster\nbrokerName: broker-a\nbrokerId: 0\nbindAddress: 127.0.0.1\nbrokerIP1: 127.0.0.1\n\
              listenPort: {}\nnamesrvAddr: 127.0.0.1:{}\nadminAddress: 127.0.0.1\nadminPort: {}\n\
              storePathRootDir: {folder}/store\nflushDiskType: {}\nautoCreateTopicEnable: true\n",
@@ -122,6 +126,9 @@ impl<'a> Cluster<'a> {
             base + 51,
             self.flush.setting(),
         );
+        for (key, value) in self.settings {
+            broker.push_str(&format!("{key}: {value}\n"));
+        }
         self.children.clear();
         let mut started = Instant::now();
         for (name, config) in [("nameserver", nameserver), ("broker", broker)] {
@@ -187,6 +194,10 @@ impl<'a> Cluster<'a> {
 
     pub(crate) fn broker_addr(&self) -> SocketAddr {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.port_base + 10)
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.system.name()
     }
 
     pub(crate) fn broker_pid(&self) -> anyhow::Result<u32> {

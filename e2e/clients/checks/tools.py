@@ -1,6 +1,7 @@
 """Starting client programs, reading their events, and the Apache servers."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import os
@@ -31,6 +32,12 @@ def java(version):
     if not os.path.isdir(jars):
         raise Skip(f"java{version} is not built: run e2e/clients/build java{version}")
     return ["java", "-Xms32m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*", "dev.bolide.e2e.Client"]
+
+
+def java_checks(both=(), only_5=()):
+    """One check for each function and Java client: `both` with 5.x and 4.9, `only_5` with 5.x alone."""
+    return [Check(f"java{version} {f.__name__.replace('_', ' ')}", functools.partial(f, java, version))
+            for functions, versions in ((both, (5, 4)), (only_5, (5,))) for f in functions for version in versions]
 
 
 def go():
