@@ -12,6 +12,9 @@ use thiserror::Error;
 use crate::delay::DelayLevels;
 
 pub mod hot;
+pub mod replica;
+
+use replica::{ReplicaAddress, ReplicationMode};
 
 /// What a `SEND_OK` waits for on this broker's own disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +119,30 @@ pub struct BrokerConfig {
     pub admin_address: IpAddr,
     /// Port of the admin HTTP server: `/metrics`, `/livez`, `/readyz`. None when absent.
     pub admin_port: Option<u16>,
+    /// Which of `replicas` this process is; empty for a broker without replicas.
+    pub replica_name: String,
+    /// Every replica of the group with its address for the others; empty for a broker without replicas. The order decides
+    /// which slave has which id, see [`replica::slave_id`], so it must be the same everywhere.
+    pub replicas: Vec<ReplicaAddress>,
+    /// What a `SEND_OK` waits for on the other replicas.
+    pub replication_mode: ReplicationMode,
+    /// Sends are refused while fewer replicas than this are in sync, the master included.
+    pub min_in_sync: u32,
+    /// File that says who leads the group, for replicas on one machine.
+    pub group_state_file: Option<PathBuf>,
+    /// Client port of slave id 1, 2 and so on. When empty, a slave uses `listenPort`, as pods do that share no address.
+    pub slave_listen_ports: Vec<u16>,
+    /// Address that clients reach slave id 1, 2 and so on at; `brokerIP1` when absent.
+    #[serde(rename = "slaveBrokerIPs")]
+    pub slave_broker_ips: Vec<IpAddr>,
+    /// Bytes a second that a replica which has fallen behind is given at most.
+    pub max_ha_transfer_byte_in_second: u64,
+    /// Whether consumers that are far behind the master are sent to a slave.
+    pub slave_read_enable: bool,
+    /// Percent of the machine's memory: a consumer is far behind when more log than this lies before it.
+    pub access_message_in_memory_max_ratio: u8,
+    /// The slave that such consumers are sent to.
+    pub which_broker_when_consume_slowly: u64,
 }
 
 impl Default for BrokerConfig {
@@ -165,6 +192,17 @@ impl Default for BrokerConfig {
             use_server_side_reset_offset: true,
             admin_address: IpAddr::from([0, 0, 0, 0]),
             admin_port: None,
+            replica_name: String::new(),
+            replicas: Vec::new(),
+            replication_mode: ReplicationMode::Sync,
+            min_in_sync: 1,
+            group_state_file: None,
+            slave_listen_ports: Vec::new(),
+            slave_broker_ips: Vec::new(),
+            max_ha_transfer_byte_in_second: 100 * 1024 * 1024,
+            slave_read_enable: true,
+            access_message_in_memory_max_ratio: 40,
+            which_broker_when_consume_slowly: 1,
         }
     }
 }
@@ -269,7 +307,10 @@ impl BrokerConfig {
         if DelayLevels::parse(&self.message_delay_level).is_err() {
             return bad("messageDelayLevel", "delays such as `1s 5s 1m`, at most 64 of them");
         }
-        Ok(())
+        if !(1..=100).contains(&self.access_message_in_memory_max_ratio) {
+            return bad("accessMessageInMemoryMaxRatio", "1 to 100");
+        }
+        replica::check(self)
     }
 
     /// The second port, if one is wanted.

@@ -6,6 +6,7 @@ mod broker;
 mod group;
 mod nameserver;
 mod offset;
+mod replica;
 mod topic;
 
 pub use group::ConsumedQueue;

@@ -21,6 +21,7 @@ pub mod offset;
 pub mod pop;
 pub mod queue;
 pub mod register;
+pub mod replica;
 pub mod route;
 pub mod stats;
 pub mod topic;

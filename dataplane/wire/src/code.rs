@@ -51,7 +51,7 @@ macro_rules! codes {
 }
 
 codes! {
-    /// What a request asks for. 30001 is this implementation's own.
+    /// What a request asks for. Those from 30001 to 30099 are this implementation's own.
     RequestCode {
         10 SEND_MESSAGE,
         11 PULL_MESSAGE,
@@ -188,6 +188,8 @@ codes! {
         3009 AUTH_GET_ACL,
         3010 AUTH_LIST_ACL,
         30001 BOLIDE_REGISTER_DELTA,
+        30002 BOLIDE_REPLICA_STATUS,
+        30003 BOLIDE_SWITCHOVER,
         200050 POP_MESSAGE,
         200051 ACK_MESSAGE,
         200052 PEEK_MESSAGE,

@@ -9,6 +9,7 @@ pub mod group;
 pub mod pop;
 pub mod pull;
 pub mod query;
+pub mod replica;
 pub mod reply;
 pub mod route;
 pub mod send;

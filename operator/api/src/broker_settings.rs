@@ -11,6 +11,8 @@ use crate::common::Setting;
 const DECIDED_BY: &[(&str, &str)] = &[
     ("flushDiskType", "spec.flush"),
     ("brokerRole", "spec.replication"),
+    ("replicationMode", "spec.replication"),
+    ("minInSync", "spec.minInSync"),
     ("inSyncReplicas", "spec.minInSync"),
     ("minInSyncReplicas", "spec.minInSync"),
     ("autoCreateTopicEnable", "spec.autoCreateTopics"),
@@ -36,6 +38,11 @@ const IDENTITY: &[&str] = &[
     "adminAddress",
     "bindAddress",
     "fastListenPort",
+    "replicaName",
+    "replicas",
+    "groupStateFile",
+    "slaveListenPorts",
+    "slaveBrokerIPs",
 ];
 
 /// Settings that a running broker takes over when it is told, with the values that they have when nobody gives any: a broker

@@ -66,6 +66,7 @@ pub fn apply(config: &BrokerConfig, text: &str) -> Result<BrokerConfig, ConfigEr
         let wanted = match &*value {
             Value::Bool(_) => Value::Bool(text.parse().map_err(|_| bad())?),
             Value::Number(_) => Value::Number(text.parse::<u64>().map_err(|_| bad())?.into()),
+            Value::Array(_) => serde_json::from_str(text).map_err(|_| bad())?,
             _ => Value::String(text.into()),
         };
         if *value != wanted {
@@ -106,7 +107,8 @@ mod tests {
         assert!(
             matches!(apply(&config, "traceOn=false\nlistenPort=1234"), Err(ConfigError::NotHot { key }) if key == "listenPort")
         );
-        assert!(apply(&config, "listenPort=10911").is_ok());
+        assert!(apply(&config, "listenPort=10911\nreplicas=[]").is_ok());
+        assert!(apply(&config, "slaveListenPorts=[1]").is_err());
         assert!(matches!(apply(&config, "maxMessageSize=much"), Err(ConfigError::BadValue { .. })));
         assert!(matches!(apply(&config, "brokerPermission=3"), Err(ConfigError::Bad { .. })));
     }
