@@ -27,6 +27,9 @@ pub(crate) struct Member {
     pub(crate) broker: String,
     pub(crate) id: i64,
     pub(crate) addr: String,
+    /// Of the group, as the member knows it; 0 from members of groups without one. Two processes that take turns at an address
+    /// differ in it.
+    pub(crate) epoch: u64,
 }
 
 /// What a broker says of itself beside its topics.
@@ -62,6 +65,8 @@ pub(crate) enum RegisterError {
         "register broker failed: {broker} id {id} is held by {holder} with the newer state version {held}, not {offered}"
     )]
     Stale { broker: String, id: i64, holder: String, held: i64, offered: i64 },
+    #[error("register broker failed: {broker} id {id} is known with epoch {held}, not {offered}")]
+    OldEpoch { broker: String, id: i64, held: u64, offered: u64 },
     #[error("register broker failed: {addr} sent one topic but is not registered")]
     Unregistered { addr: String },
     #[error("register broker failed: {broker} belongs to cluster {known}, not {offered}")]
@@ -86,6 +91,7 @@ struct Live {
     version: DataVersion,
     ha_addr: String,
     conn: ConnId,
+    epoch: u64,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +100,8 @@ struct Group {
     addrs: BTreeMap<i64, String>,
     enable_acting_master: bool,
     zone: Option<String>,
+    /// Newest epoch that a member registered with.
+    epoch: u64,
     topics: HashSet<String>,
     /// Which member the topics are from, and their version there.
     source: Option<(i64, DataVersion)>,
@@ -167,6 +175,7 @@ impl Routes {
         group.addrs.insert(member.id, member.addr.clone());
         group.enable_acting_master = profile.enable_acting_master;
         group.zone = profile.zone;
+        group.epoch = group.epoch.max(member.epoch);
         let live = Live {
             broker: member.broker.clone(),
             id: member.id,
@@ -175,6 +184,7 @@ impl Routes {
             version,
             ha_addr: profile.ha_addr,
             conn,
+            epoch: member.epoch,
         };
         self.live.insert(key, live);
         self.take_topics(member, table, version, extent);
@@ -295,14 +305,22 @@ impl Routes {
             });
         }
         let holder = group.and_then(|group| group.addrs.get(&member.id));
+        let live = holder.and_then(|holder| self.live.get(&(member.cluster.clone(), holder.clone())));
+        let newest = group.map(|group| group.epoch).filter(|_| member.id == MASTER_ID);
+        let former = self.live.get(&(member.cluster.clone(), member.addr.clone()));
+        let former = former.filter(|former| former.broker == member.broker);
+        let held =
+            newest.max([live, former].into_iter().flatten().map(|live| live.epoch).max()).unwrap_or_default();
+        if held > member.epoch {
+            let (broker, id) = (member.broker.clone(), member.id);
+            return Err(RegisterError::OldEpoch { broker, id, held, offered: member.epoch });
+        }
         if holder.is_none() && topics == 1 {
             return Err(RegisterError::Unregistered { addr: member.addr.clone() });
         }
         let Some(holder) = holder.filter(|holder| **holder != member.addr) else { return Ok(()) };
-        let held =
-            self.live.get(&(member.cluster.clone(), holder.clone())).map(|live| live.version.state_version);
-        match held {
-            Some(held) if held > version.state_version => Err(RegisterError::Stale {
+        match live.map(|live| live.version.state_version) {
+            Some(held) if held > version.state_version && member.epoch == 0 => Err(RegisterError::Stale {
                 broker: member.broker.clone(),
                 id: member.id,
                 holder: holder.clone(),
@@ -329,7 +347,7 @@ impl Routes {
     fn live_of(&mut self, member: &Member) -> Option<&mut Live> {
         self.live
             .get_mut(&(member.cluster.clone(), member.addr.clone()))
-            .filter(|live| live.broker == member.broker && live.id == member.id)
+            .filter(|live| live.broker == member.broker && live.id == member.id && live.epoch == member.epoch)
     }
 
     /// The address of the group's master and its HA address, for another member.

@@ -8,8 +8,8 @@ use bolide_wire::body::register::{RegisterBrokerBody, RegisterDeltaBody};
 use bolide_wire::body::route::MASTER_ID;
 use bolide_wire::body::topic::DataVersion;
 use bolide_wire::header::route::{
-    BrokerHeartbeat, QueryDataVersion, QueryDataVersionResponse, RegisterBroker, RegisterBrokerResponse,
-    RegisterDelta, UnregisterBroker,
+    BrokerHeartbeat, EPOCH_FIELD, QueryDataVersion, QueryDataVersionResponse, RegisterBroker,
+    RegisterBrokerResponse, RegisterDelta, UnregisterBroker,
 };
 use bolide_wire::json::{self, IntegerKeys};
 use bolide_wire::{Command, ResponseCode};
@@ -49,6 +49,7 @@ pub(super) fn register(
         broker: header.broker_name,
         id: header.broker_id,
         addr: header.broker_addr,
+        epoch: epoch(request),
     };
     let removes_missing = requests.config.read().delete_topic_with_broker_registration;
     let (extent, outcome) = {
@@ -65,6 +66,11 @@ pub(super) fn register(
     let (master_addr, ha_server_addr) = registered.master.unzip();
     let header = RegisterBrokerResponse { ha_server_addr, master_addr };
     with_order_config(requests, request.response(ResponseCode::SUCCESS).with_header(&header))
+}
+
+/// The epoch of a member whose role is decided by its group; other brokers have none.
+fn epoch(request: &Command) -> u64 {
+    request.ext.get(EPOCH_FIELD).and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 fn timeout(millis: Option<i64>) -> Option<Duration> {
@@ -98,6 +104,7 @@ pub(super) fn register_delta(
         broker: header.broker_name,
         id: header.broker_id,
         addr: header.broker_addr,
+        epoch: epoch(request),
     };
     let known = requests.routes.write().register_delta(&member, base, new, &delta, conn, requests.now());
     requests.metrics.on_registration("delta");
@@ -117,6 +124,7 @@ pub(super) fn heartbeat(
         broker: header.broker_name,
         id: header.broker_id.unwrap_or(MASTER_ID),
         addr: header.broker_addr,
+        epoch: epoch(request),
     };
     let known = requests.routes.write().heartbeat(&member, version, conn, requests.now());
     // Other brokers' heartbeats carry no version, and know no other answer than success.
@@ -138,6 +146,7 @@ pub(super) fn query_version(requests: &Requests, request: &Command) -> Result<Co
         broker: header.broker_name,
         id: header.broker_id,
         addr: header.broker_addr,
+        epoch: epoch(request),
     };
     let known = requests.routes.write().query_version(&member, requests.now());
     let header = QueryDataVersionResponse { changed: known != Some(offered) };
@@ -155,6 +164,7 @@ pub(super) fn unregister(requests: &Requests, request: &Command) -> Result<Comma
         broker: header.broker_name,
         id: header.broker_id,
         addr: header.broker_addr,
+        epoch: epoch(request),
     };
     if requests.routes.write().unregister(&member) {
         info!(broker = member.broker, id = member.id, addr = member.addr, "broker said goodbye");

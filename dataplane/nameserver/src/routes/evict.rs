@@ -32,6 +32,7 @@ impl Routes {
                 broker: live.broker.clone(),
                 id: live.id,
                 addr: addr.clone(),
+                epoch: live.epoch,
             })
             .collect();
         for member in &members {

@@ -13,7 +13,11 @@ fn at(seconds: u64) -> Duration {
 }
 
 fn member(broker: &str, id: i64, addr: &str) -> Member {
-    Member { cluster: "C".into(), broker: broker.into(), id, addr: addr.into() }
+    Member { cluster: "C".into(), broker: broker.into(), id, addr: addr.into(), epoch: 0 }
+}
+
+fn in_epoch(epoch: u64, member: Member) -> Member {
+    Member { epoch, ..member }
 }
 
 fn version(counter: i64) -> DataVersion {
@@ -298,5 +302,37 @@ fn clusters_and_system_topics_are_listed() {
     assert!(routes.unregister(&member("a", 0, "h:1")));
     assert!(!routes.unregister(&member("a", 0, "h:1")));
     assert_eq!(routes.cluster_info().cluster_addr_table["C"], BTreeSet::from(["b".into()]));
+    assert_consistent(&routes);
+}
+
+#[test]
+fn the_master_of_an_old_epoch_is_refused_at_the_address_that_the_new_one_took_over() {
+    let mut routes = new_routes();
+    let (old, new) = (in_epoch(4, member("a", 0, "h:1")), in_epoch(5, member("a", 0, "h:1")));
+    join(&mut routes, &old, &table(1, &["T", "U"]), A, at(0));
+    join(&mut routes, &new, &table(1, &["T", "U"]), B, at(1));
+    let refused = routes.register(&old, Profile::default(), &table(1, &["T", "U"]), Extent::Full, A, at(2));
+    assert!(matches!(refused, Err(RegisterError::OldEpoch { held: 5, offered: 4, .. })), "{refused:?}");
+    assert_eq!(routes.heartbeat(&old, Some(version(1)), A, at(2)), Known::NeedFull);
+    assert!(!routes.unregister(&old));
+    assert!(routes.connection_closed(A).is_empty());
+    assert_eq!(routes.heartbeat(&new, Some(version(1)), B, at(2)), Known::UpToDate);
+    assert_eq!(perms(&routes, "T"), [("a".to_owned(), 6)]);
+    assert_consistent(&routes);
+}
+
+#[test]
+fn an_old_master_stays_refused_while_the_new_one_is_away_and_so_does_an_old_slave() {
+    let mut routes = new_routes();
+    let slave = in_epoch(5, member("a", 1, "h:2"));
+    join(&mut routes, &in_epoch(5, member("a", 0, "h:1")), &table(1, &["T", "U"]), A, at(0));
+    join(&mut routes, &slave, &table(1, &["T", "U"]), B, at(0));
+    assert_eq!(routes.connection_closed(A).len(), 1);
+    let old = in_epoch(4, member("a", 0, "h:3"));
+    let refused = routes.register(&old, Profile::default(), &table(1, &["T", "U"]), Extent::Full, A, at(1));
+    assert!(matches!(refused, Err(RegisterError::OldEpoch { .. })), "{refused:?}");
+    join(&mut routes, &in_epoch(6, member("a", 0, "h:2")), &table(1, &["T", "U"]), B, at(1));
+    let refused = routes.register(&slave, Profile::default(), &table(1, &["T", "U"]), Extent::Full, A, at(2));
+    assert!(matches!(refused, Err(RegisterError::OldEpoch { held: 6, offered: 5, .. })), "{refused:?}");
     assert_consistent(&routes);
 }

@@ -2,6 +2,10 @@
 
 use super::macros::header;
 
+/// Field that this implementation's brokers add to 103, 30001, 904 and 104: the epoch of the group, which grows with each
+/// change of master.
+pub const EPOCH_FIELD: &str = "bolideEpoch";
+
 header! {
     /// GET_ROUTEINFO_BY_TOPIC (105).
     pub struct GetRouteInfo {
