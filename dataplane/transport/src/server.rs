@@ -64,6 +64,8 @@ pub struct BindError {
 pub struct Server {
     local_addr: SocketAddr,
     common: Arc<Common>,
+    connections: Arc<Connections>,
+    deaf: CancellationToken,
 }
 
 impl Server {
@@ -82,6 +84,40 @@ impl Server {
         shutdown: CancellationToken,
     ) -> Result<Self, BindError> {
         let listener = listen(addr).map_err(|source| BindError { addr, source })?;
+        Self::start(listener, addr, config, handler, metrics, shutdown)
+    }
+
+    /// Serves what connects to `listener`, a listening socket that others may hold too: connections are taken only as long as this
+    /// server accepts, and wait in the socket's backlog otherwise.
+    ///
+    /// # Errors
+    /// [`BindError`] if it is no listening socket.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn on(
+        listener: std::net::TcpListener,
+        config: ServerConfig,
+        handler: Arc<dyn Handler>,
+        metrics: TransportMetrics,
+        shutdown: CancellationToken,
+    ) -> Result<Self, BindError> {
+        let addr = listener.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+        let listener = listener
+            .set_nonblocking(true)
+            .and_then(|()| TcpListener::from_std(listener))
+            .map_err(|source| BindError { addr, source })?;
+        Self::start(listener, addr, config, handler, metrics, shutdown)
+    }
+
+    fn start(
+        listener: TcpListener,
+        addr: SocketAddr,
+        config: ServerConfig,
+        handler: Arc<dyn Handler>,
+        metrics: TransportMetrics,
+        shutdown: CancellationToken,
+    ) -> Result<Self, BindError> {
         let local_addr = listener.local_addr().map_err(|source| BindError { addr, source })?;
         let common = Arc::new(Common::new(
             config.limits.clone(),
@@ -91,13 +127,26 @@ impl Server {
         ));
         let connections = Arc::new(Connections::default());
         common.tracker.spawn(connections.clone().sweep(common.clone()));
-        common.tracker.spawn(serve(listener, config, handler, common.clone(), connections));
-        Ok(Self { local_addr, common })
+        let deaf = CancellationToken::new();
+        let accepting = Accepting { listener, deaf: deaf.clone(), handler, connections: connections.clone() };
+        common.tracker.spawn(serve(accepting, config, common.clone()));
+        Ok(Self { local_addr, common, connections, deaf })
     }
 
     /// The address listened on.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Takes no more connections; those that are open go on. The address may be listened on again as soon as the server's task
+    /// has seen this.
+    pub fn stop_accepting(&self) {
+        self.deaf.cancel();
+    }
+
+    /// The open connections, in no order.
+    pub fn connections(&self) -> Vec<Conn> {
+        self.connections.all()
     }
 
     /// Completes when the shutdown token is cancelled and every task of this server has ended.
@@ -115,17 +164,30 @@ fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-async fn serve(
+struct Accepting {
     listener: TcpListener,
-    config: ServerConfig,
+    deaf: CancellationToken,
     handler: Arc<dyn Handler>,
-    common: Arc<Common>,
     connections: Arc<Connections>,
-) {
+}
+
+async fn serve(accepting: Accepting, config: ServerConfig, common: Arc<Common>) {
+    let connections = accepting.connections.clone();
+    accept(accepting, &config, &common).await;
+    common.stop.cancelled().await;
+    drain(&connections, config.drain_timeout).await;
+    common.tracker.close();
+}
+
+/// Accepts connections until the server stops or is told to accept no more.
+async fn accept(accepting: Accepting, config: &ServerConfig, common: &Arc<Common>) {
+    let Accepting { listener, deaf, handler, connections } = accepting;
     let mut refusing = false;
     loop {
         let accepted = tokio::select! {
-            () = common.stop.cancelled() => break,
+            biased;
+            () = common.stop.cancelled() => return,
+            () = deaf.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
@@ -144,13 +206,10 @@ async fn serve(
             continue;
         }
         refusing = false;
-        if let Some(driver) = drive(stream, peer, &handler, &common, &connections) {
+        if let Some(driver) = drive(stream, peer, &handler, common, &connections) {
             common.tracker.spawn(driver);
         }
     }
-    drop(listener);
-    drain(&connections, config.drain_timeout).await;
-    common.tracker.close();
 }
 
 /// Makes the task of a fresh stream; none if it is gone already.

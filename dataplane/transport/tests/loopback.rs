@@ -92,6 +92,16 @@ fn start(config: ServerConfig) -> Running {
     Running { server, echo, metrics, shutdown }
 }
 
+fn start_on(listener: &std::net::TcpListener) -> Running {
+    let echo = Arc::new(Echo::default());
+    let metrics = TransportMetrics::register(&Registry::new(), "server").unwrap();
+    let shutdown = CancellationToken::new();
+    let listener = listener.try_clone().unwrap();
+    let config = ServerConfig::default();
+    let server = Server::on(listener, config, echo.clone(), metrics.clone(), shutdown.clone()).unwrap();
+    Running { server, echo, metrics, shutdown }
+}
+
 fn with_limits(change: impl FnOnce(&mut Limits)) -> ServerConfig {
     let mut config = ServerConfig::default();
     change(&mut config.limits);
@@ -429,4 +439,26 @@ async fn connections_over_the_limit_are_closed_and_the_others_stay() {
     until_closed(&mut running.connect().await).await;
     first.write_all(&frame(ECHO, 9, b"")).await.unwrap();
     assert_eq!(read_frame(&mut first, &mut BytesMut::new()).await.opaque, 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_take_turns_on_one_listening_socket_and_open_connections_stay() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (first, mut buf) = (start_on(&listener), BytesMut::new());
+    let mut old = first.connect().await;
+    old.write_all(&frame(ECHO, 1, b"a")).await.unwrap();
+    assert_eq!(read_frame(&mut old, &mut buf).await.opaque, 1);
+    first.server.stop_accepting();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let mut waiting = first.connect().await;
+    waiting.write_all(&frame(ECHO, 2, b"b")).await.unwrap();
+    old.write_all(&frame(ECHO, 3, b"c")).await.unwrap();
+    assert_eq!(read_frame(&mut old, &mut buf).await.opaque, 3);
+    assert_eq!(first.server.connections().len(), 1);
+    let second = start_on(&listener);
+    assert_eq!(read_frame(&mut waiting, &mut buf).await.opaque, 2);
+    assert_eq!(second.echo.opened.load(Ordering::SeqCst), 1);
+    first.shutdown.cancel();
+    first.server.stopped().await;
+    until_closed(&mut old).await;
 }
