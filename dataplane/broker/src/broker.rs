@@ -14,9 +14,12 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clients::Clients;
+use crate::clients::selectors::Selectors;
+use crate::clients::subscription::ExpressionKind;
+use crate::clients::{Clients, Subscription};
 use crate::config::BrokerConfig;
 use crate::delay::DelayLevels;
+use crate::error::Failure;
 use crate::handler::pull::Pull;
 use crate::handler::send::properties::push;
 use crate::handler::send::unique_id::UniqueIds;
@@ -68,6 +71,8 @@ pub(crate) struct Broker {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) state: Arc<State>,
     pub(crate) clients: RwLock<Clients<Conn>>,
+    /// Compiled SQL92 expressions.
+    pub(crate) selectors: Selectors,
     pub(crate) locks: Mutex<RebalanceLocks<MessageQueue>>,
     pub(crate) hold: Mutex<HoldTable<Pull>>,
     /// The nearest deadline of `hold` came closer.
@@ -97,6 +102,33 @@ impl Broker {
     /// The configuration in force.
     pub(crate) fn live(&self) -> Arc<Live> {
         self.live.load_full()
+    }
+
+    /// The subscription that a request carries: its expression is compiled, or refused with the place of the fault.
+    pub(crate) fn subscription(
+        &self,
+        topic: &str,
+        kind: Option<&str>,
+        expression: &str,
+        version: i64,
+    ) -> Result<Subscription, Failure> {
+        match ExpressionKind::parse(kind) {
+            Some(ExpressionKind::Tag) => Ok(Subscription::tags(topic, expression, version)),
+            Some(ExpressionKind::Sql92) if !self.live.load().config.enable_property_filter => {
+                Err(Failure::FilterDisabled)
+            }
+            Some(ExpressionKind::Sql92) => {
+                let compiled = self.selectors.compile(expression);
+                if let Err(fault) = &compiled {
+                    return Err(Failure::BadSubscription(fault.to_string()));
+                }
+                Ok(Subscription::sql(topic, expression, version, compiled))
+            }
+            None => Err(Failure::BadSubscription(format!(
+                "[{}] is no kind of expression",
+                kind.unwrap_or_default()
+            ))),
+        }
     }
 
     /// Milliseconds of the monotonic clock.

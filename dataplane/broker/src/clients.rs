@@ -12,6 +12,7 @@ use bolide_wire::Language;
 use bolide_wire::body::heartbeat::{ConsumeFromWhere, ConsumeType, MessageModel};
 use bolide_wire::ids::{EpochMillis, GroupName};
 
+pub(crate) mod selectors;
 pub(crate) mod subscription;
 
 pub(crate) use subscription::Subscription;

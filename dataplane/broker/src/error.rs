@@ -1,5 +1,6 @@
 //! Owns the ways in which a request can fail. What each means on the wire is decided in `reply.rs` alone.
 
+use bolide_filter::sql::SyntaxError;
 use bolide_store::{AppendError, Refusal};
 use bolide_wire::header::HeaderError;
 use bolide_wire::ids::NameError;
@@ -62,6 +63,9 @@ pub(crate) enum Failure {
     /// The expression cannot be read.
     #[error("parse the consumer's subscription failed: {0}")]
     BadSubscription(String),
+    /// The expression that the group registered cannot be read.
+    #[error("The broker's consumer filter data is not exist!Your expression may be wrong! {0}")]
+    BadFilter(SyntaxError),
     /// SQL92 is switched off.
     #[error("The broker does not support consumer to filter message by SQL92")]
     FilterDisabled,

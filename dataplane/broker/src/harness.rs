@@ -21,6 +21,7 @@ use crate::run::{Serving, start, stop};
 
 mod admin;
 mod consuming;
+mod filtering;
 mod restart;
 mod sending;
 

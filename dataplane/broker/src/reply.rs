@@ -121,6 +121,7 @@ pub(crate) fn code_of(failure: &Failure) -> ResponseCode {
         Failure::MessageIllegal(_) => ResponseCode::MESSAGE_ILLEGAL,
         Failure::NoSubscription => ResponseCode::SUBSCRIPTION_NOT_EXIST,
         Failure::OldSubscription => ResponseCode::SUBSCRIPTION_NOT_LATEST,
+        Failure::BadFilter(_) => ResponseCode::FILTER_DATA_NOT_EXIST,
         Failure::BadSubscription(_) => ResponseCode::SUBSCRIPTION_PARSE_FAILED,
         Failure::NotOnline(_) => ResponseCode::CONSUMER_NOT_ONLINE,
         Failure::ClientTimeout(_) => ResponseCode::CONSUME_MSG_TIMEOUT,

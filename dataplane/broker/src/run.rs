@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bolide_store::{
     Clock, Disk, Flush, OpenError, RealDisk, RetentionConfig, Store, StoreConfig, StoreMetrics, SystemClock,
+    memory_bytes,
 };
 use bolide_telemetry::{AdminError, AdminServer, Readiness, register_build_info};
 use bolide_transport::{BindError, Limits, Server, ServerConfig, TransportMetrics};
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use crate::arrivals::Arrivals;
 use crate::broker::{Broker, Live, Names, Versions};
 use crate::clients::Clients;
+use crate::clients::selectors::Selectors;
 use crate::config::{BrokerConfig, ConfigError, FlushDiskType};
 use crate::delay::{DelayLevels, LevelsError};
 use crate::duties::Duties;
@@ -181,6 +183,7 @@ fn store_config(config: &BrokerConfig) -> StoreConfig {
             clean_forcibly_ratio: ratio.max(RetentionConfig::default().clean_forcibly_ratio),
             ..RetentionConfig::default()
         },
+        hot_bytes: memory_bytes() / 100 * u64::from(config.access_message_in_memory_max_ratio),
         ..StoreConfig::new(&config.store_path_root_dir)
     }
 }
@@ -226,6 +229,7 @@ pub(crate) async fn start(
         disk,
         state,
         clients: RwLock::new(Clients::new()),
+        selectors: Selectors::default(),
         locks: Mutex::new(RebalanceLocks::new()),
         hold: Mutex::new(HoldTable::new()),
         hold_changed: Notify::new(),

@@ -18,6 +18,7 @@ mod ast;
 mod eval;
 mod lexer;
 mod parser;
+mod required;
 
 use ast::Expr;
 
@@ -70,6 +71,14 @@ impl Selector {
     /// be asked for the same name more than once.
     pub fn matches<'a>(&'a self, property: impl Fn(&str) -> Option<&'a str>) -> bool {
         matches!(self.evaluate(property), Ok(Some(true)))
+    }
+
+    /// The texts of which `property` must be one in every message that matches; `None` when the expression does not say.
+    /// Sorted, each once. What stands in a queue beside a message, such as the hash of its tag, can be compared with these
+    /// before the message itself is looked at.
+    #[must_use]
+    pub fn required_texts(&self, property: &str) -> Option<Vec<&str>> {
+        required::texts(&self.condition, property)
     }
 
     /// The truth of the expression: `None` is unknown, an error means that a value did not convert.

@@ -103,7 +103,8 @@ impl Default for RetentionConfig {
 }
 
 /// Memory of the machine, or of the container when that is less; 1 GiB when neither can be read.
-fn memory_bytes() -> u64 {
+#[must_use]
+pub fn memory_bytes() -> u64 {
     let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
         line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)

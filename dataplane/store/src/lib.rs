@@ -62,12 +62,12 @@ pub use batch::{
 };
 pub use clock::{Clock, SystemClock};
 pub use commit_log::{Watermarks, load::OpenError, recover::Recovery};
-pub use config::{Flush, RetentionConfig, StoreConfig};
+pub use config::{Flush, RetentionConfig, StoreConfig, memory_bytes};
 pub use consume_queue::{Queue, Unit};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use metrics::StoreMetrics;
 pub use observer::Observer;
-pub use read::{Boundary, ReadLimits, ReadResult, ReadStatus};
+pub use read::{Boundary, ReadLimits, ReadResult, ReadStatus, RecordFilter};
 pub use retention::DiskUsage;
 pub use steps::Steps;
 pub use store::Store;

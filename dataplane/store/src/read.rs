@@ -29,11 +29,39 @@ pub struct ReadLimits {
     pub max_bytes: usize,
     /// Units looked at. Default 800.
     pub max_scan: usize,
+    /// Whether a filter may look at records that are probably not in memory, which may block. Otherwise the read stops before
+    /// the first such record, with `cold` set. Default true.
+    pub filter_cold: bool,
 }
 
 impl Default for ReadLimits {
     fn default() -> Self {
-        Self { max_messages: 32, max_bytes: 262_144, max_scan: 800 }
+        Self { max_messages: 32, max_bytes: 262_144, max_scan: 800, filter_cold: true }
+    }
+}
+
+/// Decides which records a read returns.
+pub trait RecordFilter {
+    /// By the unit of the queue alone; asked first. False passes the record over without looking at it.
+    fn wants_unit(&mut self, unit: &Unit) -> bool;
+
+    /// Whether [`RecordFilter::wants_record`] has anything to say.
+    fn reads_records(&self) -> bool {
+        false
+    }
+
+    /// By the whole record, as it lies in the log.
+    fn wants_record(&mut self, _record: &[u8]) -> bool {
+        true
+    }
+}
+
+/// A filter that knows units only.
+pub(crate) struct ByUnit<'a>(pub(crate) &'a mut dyn FnMut(&Unit) -> bool);
+
+impl RecordFilter for ByUnit<'_> {
+    fn wants_unit(&mut self, unit: &Unit) -> bool {
+        (self.0)(unit)
     }
 }
 
@@ -75,7 +103,8 @@ pub struct ReadResult {
     pub messages: usize,
     /// Bytes in `slices`.
     pub bytes: usize,
-    /// True when a record lies so far back that it is probably not in memory.
+    /// True when a record lies so far back that it is probably not in memory: one in `slices`, or the one that stopped the read
+    /// (see [`ReadLimits::filter_cold`]).
     pub cold: bool,
 }
 
@@ -132,6 +161,34 @@ impl Runs {
     }
 }
 
+/// The published bytes of the segment that was looked into last.
+#[derive(Default)]
+struct Window {
+    start: u64,
+    bytes: Bytes,
+}
+
+impl Window {
+    /// The bytes of a unit's record; `None` when the log does not have it any more.
+    fn record(&mut self, shared: &Shared, unit: &Unit) -> io::Result<Option<&[u8]>> {
+        let at = unit.log_offset.0;
+        let end = at.saturating_add(u64::from(unit.size));
+        let covered = self.start.saturating_add(self.bytes.len() as u64);
+        if at < self.start || end > covered {
+            let Some(segment) = shared.log.segments.find(at) else { return Ok(None) };
+            // Below the dispatched offset nothing changes any more.
+            let published = segment.end().min(shared.log.dispatched());
+            if end > published {
+                return Ok(None);
+            }
+            let len = usize::try_from(published.saturating_sub(at)).map_err(io::Error::other)?;
+            (self.start, self.bytes) = (at, segment.view(at, len)?);
+        }
+        let from = usize::try_from(at.saturating_sub(self.start)).map_err(io::Error::other)?;
+        Ok(self.bytes.get(from..from.saturating_add(unit.size as usize)))
+    }
+}
+
 impl Shared {
     pub(crate) fn is_cold(&self, offset: u64) -> bool {
         self.log.appended().saturating_sub(offset) > self.config.hot_bytes
@@ -142,7 +199,7 @@ impl Shared {
         queue: &Queue,
         from: QueueOffset,
         limits: &ReadLimits,
-        accept: &mut dyn FnMut(&Unit) -> bool,
+        filter: &mut dyn RecordFilter,
     ) -> io::Result<ReadResult> {
         let (max, min) = (queue.max(), queue.min());
         let mut result = ReadResult {
@@ -170,7 +227,7 @@ impl Shared {
             (result.status, result.next) = (status, next);
             return Ok(result);
         }
-        self.read_units(queue, limits, accept, &mut result)?;
+        self.read_units(queue, limits, filter, &mut result)?;
         Ok(result)
     }
 
@@ -178,9 +235,11 @@ impl Shared {
         &self,
         queue: &Queue,
         limits: &ReadLimits,
-        accept: &mut dyn FnMut(&Unit) -> bool,
+        filter: &mut dyn RecordFilter,
         result: &mut ReadResult,
     ) -> io::Result<()> {
+        let reads_records = filter.reads_records();
+        let mut window = Window::default();
         let mut runs = Runs::default();
         let mut units = Vec::new();
         let mut removed = false;
@@ -207,9 +266,28 @@ impl Shared {
             for unit in &units {
                 scanned = scanned.saturating_add(1);
                 let after = QueueOffset(unit.queue_offset.0.saturating_add(1));
-                if !accept(unit) {
+                if !filter.wants_unit(unit) {
                     result.next = after;
                     continue;
+                }
+                if reads_records {
+                    if !limits.filter_cold && self.is_cold(unit.log_offset.0) {
+                        result.cold = true;
+                        full = true;
+                        break;
+                    }
+                    match window.record(self, unit)? {
+                        Some(record) if !filter.wants_record(record) => {
+                            result.next = after;
+                            continue;
+                        }
+                        Some(_) => {}
+                        None => {
+                            removed = true;
+                            result.next = after;
+                            continue;
+                        }
+                    }
                 }
                 let bytes = result.bytes.saturating_add(unit.size as usize);
                 if result.messages > 0 && bytes > limits.max_bytes {

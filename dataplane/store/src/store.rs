@@ -14,7 +14,8 @@ use parking_lot::Mutex;
 
 use crate::{
     Ack, AppendBatch, AppendError, Boundary, Clock, Disk, DiskUsage, Done, Observer, OpenError, Queue,
-    ReadLimits, ReadResult, Recovery, Refusal, Refused, StoreConfig, StoreMetrics, Unit, Watermarks,
+    ReadLimits, ReadResult, RecordFilter, Recovery, Refusal, Refused, StoreConfig, StoreMetrics, Unit,
+    Watermarks,
     checkpoint::{self, ABORT_FILE, CHECKPOINT_FILE, Checkpoint, FLUSHED_FILE},
     commit_log::{
         CommitLog,
@@ -26,6 +27,7 @@ use crate::{
     disk::{read_small, replace_small},
     inbox::{Inbox, NotTaken},
     index::{Index, IndexFiles, file::Shape},
+    read::ByUnit,
     segment::Segments,
     shared::{Bells, Shared},
     steps::Steps,
@@ -212,7 +214,19 @@ impl Store {
         limits: &ReadLimits,
         accept: &mut dyn FnMut(&Unit) -> bool,
     ) -> io::Result<ReadResult> {
-        self.inner.shared.read(queue, from, limits, accept)
+        self.inner.shared.read(queue, from, limits, &mut ByUnit(accept))
+    }
+
+    /// Reads records of a queue from an offset on, those that `filter` lets through. What it refuses is neither copied nor
+    /// returned.
+    pub fn read_filtered(
+        &self,
+        queue: &Queue,
+        from: QueueOffset,
+        limits: &ReadLimits,
+        filter: &mut dyn RecordFilter,
+    ) -> io::Result<ReadResult> {
+        self.inner.shared.read(queue, from, limits, filter)
     }
 
     /// True when a record at this offset is probably not in memory, so that reading it may block.

@@ -11,7 +11,7 @@ mod write;
 
 pub use batch::{BatchMessage, BatchMessages, encode_batch};
 pub use id::OffsetMessageId;
-pub use record::{RecordError, RecordRef, Records, records};
+pub use record::{RecordError, RecordRef, Records, records, stored_properties};
 pub use write::{EncodeError, NewRecord, encode_record, stamp};
 
 /// Magic of a record whose topic length is one byte.

@@ -8,6 +8,7 @@ use bolide_wire::ids::{GroupName, TopicName};
 use bolide_wire::json;
 
 use super::Call;
+use crate::broker::Broker;
 use crate::clients::subscription::ExpressionKind;
 use crate::clients::{Change, Client, ConsumeStyle, Registration, Subscription};
 use crate::error::Failure;
@@ -75,7 +76,7 @@ fn register(call: &Call, data: HeartbeatData) -> Result<Reply, Failure> {
     let mut fingerprint_changed = false;
     for consumer in data.consumer_data_set {
         let Some(group) = broker.state.groups.find(&consumer.group_name) else { continue };
-        let sent = registration(consumer, data.without_sub, data.heartbeat_fingerprint, now.0);
+        let sent = registration(broker, consumer, data.without_sub, data.heartbeat_fingerprint, now.0);
         let Change { notify, fingerprint } =
             broker.clients.write().register_consumer(&group.name, client.clone(), sent);
         fingerprint_changed |= fingerprint;
@@ -99,22 +100,32 @@ fn register(call: &Call, data: HeartbeatData) -> Result<Reply, Failure> {
         .with_ext("IS_SUB_CHANGE", if full_form { "true" } else { "false" }))
 }
 
-fn registration(consumer: ConsumerData, without_sub: bool, fingerprint: i32, now_ms: i64) -> Registration {
+fn registration(
+    broker: &Broker,
+    consumer: ConsumerData,
+    without_sub: bool,
+    fingerprint: i32,
+    now_ms: i64,
+) -> Registration {
     let style = ConsumeStyle {
         consume_type: consumer.consume_type,
         message_model: consumer.message_model,
         consume_from_where: consumer.consume_from_where,
     };
-    let subscriptions =
-        consumer.subscription_data_set.into_iter().map(|data| subscription(data, now_ms)).collect();
+    let sent = consumer.subscription_data_set.into_iter();
+    let subscriptions = sent.map(|data| subscription(broker, data, now_ms)).collect();
     Registration { style, subscriptions: (!without_sub).then_some(subscriptions), fingerprint }
 }
 
-/// Tag hashes are made anew from the tags: not every client hashes as Java does.
-fn subscription(data: SubscriptionData, now_ms: i64) -> Subscription {
+/// Tag hashes are made anew from the tags: not every client hashes as Java does. As upstream, an expression that does not
+/// compile fails no heartbeat, which may be about other groups too: the pulls of that subscription are refused.
+fn subscription(broker: &Broker, data: SubscriptionData, now_ms: i64) -> Subscription {
     let version = if data.sub_version == 0 { now_ms } else { data.sub_version };
     match ExpressionKind::parse(data.expression_type.as_deref()) {
-        Some(ExpressionKind::Sql92) => Subscription::sql(&data.topic, &data.sub_string, version),
+        Some(ExpressionKind::Sql92) => {
+            let compiled = broker.selectors.compile(&data.sub_string);
+            Subscription::sql(&data.topic, &data.sub_string, version, compiled)
+        }
         _ => Subscription::tags(&data.topic, &data.sub_string, version),
     }
 }
@@ -150,11 +161,10 @@ pub(crate) fn members(call: &Call) -> Result<Reply, Failure> {
 /// Code 46.
 pub(crate) fn check_config(call: &Call) -> Result<Reply, Failure> {
     let body: CheckClientConfig = json::from_slice(&call.command.body)?;
-    match ExpressionKind::parse(body.subscription_data.expression_type.as_deref()) {
-        Some(ExpressionKind::Tag) => Ok(Reply::ok()),
-        Some(ExpressionKind::Sql92) => Err(Failure::FilterDisabled),
-        None => Err(Failure::BadSubscription(body.subscription_data.expression_type.unwrap_or_default())),
-    }
+    let data = body.subscription_data;
+    call.broker
+        .subscription(&data.topic, data.expression_type.as_deref(), &data.sub_string, data.sub_version)
+        .map(|_| Reply::ok())
 }
 
 /// Code 41.

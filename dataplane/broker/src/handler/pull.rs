@@ -25,6 +25,8 @@ use crate::state::topics::Topic;
 mod cold;
 pub(crate) mod wake;
 
+/// Units that one read looks at; in memory that is a millisecond at most, also with an expression.
+const SCAN: usize = 4_096;
 const TOTAL_BYTES_MAX: u32 = 128 * 1024 * 1024;
 
 /// A pull on its way to an answer.
@@ -50,6 +52,20 @@ impl Pull {
     /// Nobody waits for the answer any more.
     pub(crate) fn abandoned(&self) -> bool {
         self.conn.is_closed()
+    }
+
+    /// Goes on behind messages that were filtered out.
+    fn skip_to(&mut self, next: QueueOffset) {
+        self.skipped |= next > self.from;
+        self.from = next;
+    }
+
+    fn limits(&self, messages: u32, bytes: u32) -> ReadLimits {
+        ReadLimits {
+            max_messages: usize::try_from(self.max_messages.min(messages)).unwrap_or(1),
+            max_bytes: usize::try_from(self.max_bytes.min(bytes)).unwrap_or(1),
+            ..ReadLimits::default()
+        }
     }
 
     fn key(&self) -> HoldKey {
@@ -117,8 +133,11 @@ fn prepare(call: &Call) -> Result<Begun, Failure> {
     }
     let queue = readable_queue(&topic, header.queue_id)?;
     let subscription = subscription(broker, &header, &group, &topic)?;
-    if subscription.kind == ExpressionKind::Sql92 {
+    if subscription.kind == ExpressionKind::Sql92 && !live.config.enable_property_filter {
         return Err(Failure::FilterDisabled);
+    }
+    if let Some(fault) = subscription.fault() {
+        return Err(Failure::BadFilter(fault.clone()));
     }
     let stored = topic.queue(&broker.store, queue);
     {
@@ -178,17 +197,8 @@ fn subscription(
 ) -> Result<Arc<Subscription>, Failure> {
     if header.sys_flag & sys_flag::SUBSCRIPTION != 0 {
         let expression = header.subscription.as_deref().unwrap_or_default();
-        return match ExpressionKind::parse(header.expression_type.as_deref()) {
-            Some(ExpressionKind::Tag) => {
-                Ok(Arc::new(Subscription::tags(&topic.name, expression, header.sub_version)))
-            }
-            Some(ExpressionKind::Sql92) => {
-                Ok(Arc::new(Subscription::sql(&topic.name, expression, header.sub_version)))
-            }
-            None => {
-                Err(Failure::BadSubscription(header.expression_type.as_deref().unwrap_or_default().into()))
-            }
-        };
+        let kind = header.expression_type.as_deref();
+        return broker.subscription(&topic.name, kind, expression, header.sub_version).map(Arc::new);
     }
     let clients = broker.clients.read();
     let members = clients.consumer_group(&group.name).ok_or(Failure::NoSubscription)?;
@@ -206,10 +216,16 @@ fn subscription(
 /// Reads for a pull and answers it, or holds it.
 pub(super) fn run(broker: &Arc<Broker>, pull: Pull) {
     match read(broker, &pull) {
+        Ok(found) if stopped_at_cold(&pull, &found) => cold::search(broker, pull, found.next, None),
         Ok(found) if found.cold && !found.slices.is_empty() => cold::answer(broker, pull, found),
         Ok(found) => finish(broker, pull, found),
         Err(error) => unreadable(&pull, &error),
     }
+}
+
+/// Whether the filter has to look at records that may not be in memory before anything can be said.
+fn stopped_at_cold(pull: &Pull, found: &ReadResult) -> bool {
+    found.cold && found.slices.is_empty() && pull.subscription.reads_properties()
 }
 
 fn unreadable(pull: &Pull, error: &std::io::Error) {
@@ -220,24 +236,32 @@ fn unreadable(pull: &Pull, error: &std::io::Error) {
 fn read(broker: &Broker, pull: &Pull) -> io::Result<ReadResult> {
     let live = broker.live.load();
     let config = &live.config;
-    let most = |messages: u32, bytes: u32| ReadLimits {
-        max_messages: usize::try_from(pull.max_messages.min(messages)).unwrap_or(1),
-        max_bytes: usize::try_from(pull.max_bytes.min(bytes)).unwrap_or(1),
-        ..ReadLimits::default()
-    };
-    let read = |limits: ReadLimits| {
-        broker
-            .store
-            .read(&pull.queue, pull.from, &limits, &mut |unit| pull.subscription.wants(unit.tags_code))
-    };
-    let found = read(most(
-        config.max_transfer_count_on_message_in_memory,
-        config.max_transfer_bytes_on_message_in_memory,
-    ))?;
-    if !found.cold {
+    let found = broker.store.read_filtered(
+        &pull.queue,
+        pull.from,
+        &ReadLimits {
+            max_scan: SCAN,
+            filter_cold: false,
+            ..pull.limits(
+                config.max_transfer_count_on_message_in_memory,
+                config.max_transfer_bytes_on_message_in_memory,
+            )
+        },
+        &mut pull.subscription.filter(),
+    )?;
+    if !found.cold || stopped_at_cold(pull, &found) {
         return Ok(found);
     }
-    read(most(config.max_transfer_count_on_message_in_disk, config.max_transfer_bytes_on_message_in_disk))
+    read_cold(broker, pull)
+}
+
+/// As [`read`], within the limits of what is not in memory, and wherever the filter has to look.
+fn read_cold(broker: &Broker, pull: &Pull) -> io::Result<ReadResult> {
+    let live = broker.live.load();
+    let config = &live.config;
+    let limits = pull
+        .limits(config.max_transfer_count_on_message_in_disk, config.max_transfer_bytes_on_message_in_disk);
+    broker.store.read_filtered(&pull.queue, pull.from, &limits, &mut pull.subscription.filter())
 }
 
 /// Answers with what the store found, or holds the pull if this is the first time that it finds nothing.

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use bolide_store::{Ack, AppendBatch, Boundary, Entry, Flush, ReadLimits, ReadStatus, Tags, disk::Crash};
+use bolide_store::{
+    Ack, AppendBatch, Boundary, Entry, Flush, ReadLimits, ReadStatus, RecordFilter, Tags, Unit, disk::Crash,
+};
 use bolide_wire::{
     EpochMillis, QueueId, QueueOffset,
     message::{NewRecord, encode_record, records, sys_flag},
@@ -48,6 +50,67 @@ fn limits_hold_and_one_record_is_always_returned() {
     let read = harness.store.read(&queue, QueueOffset(5), &limits, &mut |_| true).expect("readable");
     assert_eq!((read.messages, read.next.0), (3, 8));
     assert_eq!(read.slices.len(), 1, "neighbours in the log are one slice");
+}
+
+/// Wants the records whose id divides by ten, but never looks at a unit of another tag than `tag2`.
+struct Tens {
+    looked_at: usize,
+}
+
+impl RecordFilter for Tens {
+    fn wants_unit(&mut self, unit: &Unit) -> bool {
+        unit.tags_code == i64::from(bolide_wire::properties::java_hash("tag2"))
+    }
+
+    fn reads_records(&self) -> bool {
+        true
+    }
+
+    fn wants_record(&mut self, record: &[u8]) -> bool {
+        self.looked_at += 1;
+        let record = records(record).next().expect("a record").expect("whole");
+        id_of(&record).is_multiple_of(10)
+    }
+}
+
+#[test]
+fn a_filter_looks_at_the_records_that_its_units_let_through() {
+    let harness = hundred();
+    let queue = harness.queue("alpha", 0);
+    let mut filter = Tens { looked_at: 0 };
+    let read = harness
+        .store
+        .read_filtered(&queue, QueueOffset(0), &ReadLimits::default(), &mut filter)
+        .expect("readable");
+    let ids: Vec<_> = read
+        .slices
+        .iter()
+        .flat_map(|slice| records(slice))
+        .map(|record| id_of(&record.expect("whole")))
+        .collect();
+    assert_eq!(ids, [20, 50, 80]);
+    assert_eq!((filter.looked_at, read.next.0, read.status), (33, 100, ReadStatus::Found));
+    let limits = ReadLimits { max_scan: 40, ..ReadLimits::default() };
+    let read = harness.store.read_filtered(&queue, QueueOffset(51), &limits, &mut filter).expect("readable");
+    assert_eq!((read.messages, read.next.0), (1, 91), "as many units as asked for");
+}
+
+#[test]
+fn a_filter_may_be_kept_from_records_that_are_not_in_memory() {
+    let mut config = crate::support::config(Flush::Async);
+    config.hot_bytes = 0;
+    let mut harness = Harness::with(1, config);
+    harness.append(Ack::Appended, &[("alpha", 0, 100); 6]);
+    harness.write();
+    let queue = harness.queue("alpha", 0);
+    let mut filter = Tens { looked_at: 0 };
+    let limits = ReadLimits { filter_cold: false, ..ReadLimits::default() };
+    let read = harness.store.read_filtered(&queue, QueueOffset(0), &limits, &mut filter).expect("readable");
+    assert!(read.cold && read.slices.is_empty() && filter.looked_at == 0);
+    let before = usize::try_from(read.next.0).expect("not negative");
+    assert!(before < 3, "it stands before the first record that has to be looked at, not at {before}");
+    let read = harness.store.read_filtered(&queue, read.next, &ReadLimits::default(), &mut filter);
+    assert_eq!((read.expect("readable").next.0, filter.looked_at), (6, 2));
 }
 
 #[test]

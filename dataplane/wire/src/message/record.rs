@@ -306,6 +306,36 @@ impl<'a> RecordRef<'a> {
     }
 }
 
+/// Bytes before the host of the producer.
+const BEFORE_BORN_HOST: usize = 48;
+/// Where the bits of [`super::sys_flag`] are.
+const SYS_FLAG_AT: usize = 36;
+
+/// The properties of a record that is known to be whole, without looking at anything else in it: for filters, which look at
+/// many records and take few. `None` when the bytes are no record.
+#[must_use]
+pub fn stored_properties(record: &[u8]) -> Option<PropertiesRef<'_>> {
+    let magic = Reader::new(record.get(4..)?).i32()?;
+    let flags = Reader::new(record.get(SYS_FLAG_AT..)?).i32()?;
+    let host = |v6: i32| if flags & v6 == 0 { 8 } else { 20 };
+    let mut reader = Reader::new(record.get(BEFORE_BORN_HOST..)?);
+    reader.take(host(sys_flag::BORN_HOST_V6))?;
+    reader.i64()?;
+    reader.take(host(sys_flag::STORE_HOST_V6))?;
+    reader.i32()?;
+    reader.i64()?;
+    reader.block32()?;
+    match magic {
+        MAGIC_V1 => {
+            let len = reader.u8()?;
+            reader.take(usize::from(len))?
+        }
+        MAGIC_V2 => reader.block16()?,
+        _ => return None,
+    };
+    std::str::from_utf8(reader.block16()?).ok().map(PropertiesRef::new)
+}
+
 /// The records of a pull response or of a stretch of log, back to back. Ends after the first error, and at a filler
 /// (which is yielded as [`RecordError::Blank`]).
 #[must_use]

@@ -146,6 +146,7 @@ proptest! {
         prop_assert_eq!(record.topic(), new.topic);
         prop_assert_eq!(record.body(), new.body);
         prop_assert_eq!(record.properties().as_str(), new.properties);
+        prop_assert_eq!(stored_properties(&bytes), Some(record.properties()));
         prop_assert_eq!(record.queue_id(), new.queue_id);
         prop_assert_eq!((record.born_host(), record.store_host()), (new.born_host, new.store_host));
         prop_assert_eq!(record.born_timestamp(), new.born_timestamp);
@@ -164,6 +165,7 @@ proptest! {
             *slot = byte;
         }
         let _ = RecordRef::parse(&record).map(|record| record.verify_crc());
+        let _ = (stored_properties(&record), stored_properties(&bytes));
         let _ = stamp(&mut record[..at.min(90)], QueueOffset(1), LogOffset(1), EpochMillis(1));
     }
 }

@@ -4,10 +4,11 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use bolide_store::ReadResult;
+use bolide_store::{ReadResult, ReadStatus};
+use bolide_wire::ids::QueueOffset;
 use bytes::Bytes;
 
-use super::{Pull, finish, refuse};
+use super::{Pull, finish, read_cold, refuse, unreadable, wake};
 use crate::broker::Broker;
 use crate::error::Failure;
 
@@ -15,15 +16,38 @@ const PAGE_BYTES: usize = 4096;
 
 /// Touches what was found and answers.
 pub(super) fn answer(broker: &Arc<Broker>, pull: Pull, found: ReadResult) {
+    on_the_pool(broker, pull, move |broker, pull| {
+        touch(&found.slices);
+        finish(broker, pull, found);
+    });
+}
+
+/// Reads from `next` on through a filter that has to look at the records, and answers; what was refused before is not read
+/// again. A pull that was held until `held_until_ms` goes on being held when nothing matches.
+pub(super) fn search(broker: &Arc<Broker>, mut pull: Pull, next: QueueOffset, held_until_ms: Option<u64>) {
+    pull.skip_to(next);
+    on_the_pool(broker, pull, move |broker, mut pull| match read_cold(broker, &pull) {
+        Ok(found) => {
+            if let (ReadStatus::NoMatchedMessage, Some(deadline_ms)) = (found.status, held_until_ms) {
+                pull.skip_to(found.next);
+                return wake::hold(broker, pull, deadline_ms);
+            }
+            touch(&found.slices);
+            finish(broker, pull, found);
+        }
+        Err(error) => unreadable(&pull, &error),
+    });
+}
+
+fn on_the_pool(broker: &Arc<Broker>, pull: Pull, work: impl FnOnce(&Arc<Broker>, Pull) + Send + 'static) {
     let broker = broker.clone();
     let conn = pull.conn.clone();
     conn.spawn(async move {
         let Ok(permit) = broker.cold_reads.clone().acquire_owned().await else { return };
         let (conn, command) = (pull.conn.clone(), pull.command.clone());
         let read = tokio::task::spawn_blocking(move || {
-            touch(&found.slices);
+            work(&broker, pull);
             drop(permit);
-            finish(&broker, pull, found);
         });
         if read.await.is_err() {
             refuse(&conn, &command, Failure::Internal("the read of old messages failed"));

@@ -52,9 +52,11 @@ fn arrived(broker: &Arc<Broker>, key: &HoldKey) {
             }
         };
         match found.status {
+            _ if super::stopped_at_cold(&pull, &found) => {
+                super::cold::search(broker, pull, found.next, Some(deadline_ms));
+            }
             ReadStatus::NoMatchedMessage => {
-                pull.from = found.next;
-                pull.skipped = true;
+                pull.skip_to(found.next);
                 hold(broker, pull, deadline_ms);
             }
             ReadStatus::OffsetOverflowOne => hold(broker, pull, deadline_ms),
