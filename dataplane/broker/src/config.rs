@@ -97,8 +97,6 @@ pub struct BrokerConfig {
     pub max_transfer_bytes_on_message_in_disk: u32,
     /// Most messages of one pull answered from disk.
     pub max_transfer_count_on_message_in_disk: u32,
-    /// Percent of the machine's memory: what was appended within so many bytes counts as being in memory. 0 to 100.
-    pub access_message_in_memory_max_ratio: u8,
     /// Pulls of old data that may be read at once.
     pub cold_read_threads: u32,
     /// Most messages of one query by key.
@@ -141,7 +139,8 @@ pub struct BrokerConfig {
     pub max_ha_transfer_byte_in_second: u64,
     /// Whether consumers that are far behind the master are sent to a slave.
     pub slave_read_enable: bool,
-    /// Percent of the machine's memory: a consumer is far behind when more log than this lies before it.
+    /// Percent of the machine's memory, 0 to 100: what was appended within so many bytes counts as being in memory, and a
+    /// consumer is far behind when more log than this lies before it.
     pub access_message_in_memory_max_ratio: u8,
     /// The slave that such consumers are sent to.
     pub which_broker_when_consume_slowly: u64,
@@ -183,7 +182,6 @@ impl Default for BrokerConfig {
             max_transfer_count_on_message_in_memory: 32,
             max_transfer_bytes_on_message_in_disk: 65_536,
             max_transfer_count_on_message_in_disk: 8,
-            access_message_in_memory_max_ratio: 40,
             cold_read_threads: 4,
             default_query_max_num: 32,
             message_delay_level: "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".into(),
@@ -271,9 +269,6 @@ impl BrokerConfig {
         if !(1..=95).contains(&self.disk_max_used_space_ratio) {
             return bad("diskMaxUsedSpaceRatio", "1 to 95");
         }
-        if self.access_message_in_memory_max_ratio > 100 {
-            return bad("accessMessageInMemoryMaxRatio", "0 to 100");
-        }
         if !(1..=1024).contains(&self.default_topic_queue_nums) {
             return bad("defaultTopicQueueNums", "1 to 1024");
         }
@@ -313,8 +308,8 @@ impl BrokerConfig {
         if DelayLevels::parse(&self.message_delay_level).is_err() {
             return bad("messageDelayLevel", "delays such as `1s 5s 1m`, at most 64 of them");
         }
-        if !(1..=100).contains(&self.access_message_in_memory_max_ratio) {
-            return bad("accessMessageInMemoryMaxRatio", "1 to 100");
+        if self.access_message_in_memory_max_ratio > 100 {
+            return bad("accessMessageInMemoryMaxRatio", "0 to 100");
         }
         replica::check(self)
     }
