@@ -101,16 +101,24 @@ pub(crate) struct Clients<C> {
     consumers: HashMap<GroupName, ConsumerGroup<C>>,
     producers: HashMap<GroupName, HashMap<ConnectionId, Client<C>>>,
     connections: HashMap<ConnectionId, Memberships>,
+    /// Producers by the name they give themselves, with the connection that said it last: where replies to requests go.
+    producer_ids: HashMap<Arc<str>, (ConnectionId, C)>,
 }
 
 impl<C: Clone> Clients<C> {
     pub(crate) fn new() -> Self {
-        Clients { consumers: HashMap::new(), producers: HashMap::new(), connections: HashMap::new() }
+        Clients {
+            consumers: HashMap::new(),
+            producers: HashMap::new(),
+            connections: HashMap::new(),
+            producer_ids: HashMap::new(),
+        }
     }
 
     /// Adds or refreshes a producer.
     pub(crate) fn register_producer(&mut self, group: &GroupName, client: Client<C>) {
         self.connections.entry(client.connection).or_default().producers.insert(group.clone());
+        self.producer_ids.insert(client.id.clone(), (client.connection, client.channel.clone()));
         self.producers.entry(group.clone()).or_default().insert(client.connection, client);
     }
 
@@ -172,8 +180,9 @@ impl<C: Clone> Clients<C> {
 
     /// Takes a producer out of one group.
     pub(crate) fn unregister_producer(&mut self, group: &str, connection: ConnectionId) {
+        let mut left = None;
         if let Some(known) = self.producers.get_mut(group) {
-            known.remove(&connection);
+            left = known.remove(&connection);
             if known.is_empty() {
                 self.producers.remove(group);
             }
@@ -181,6 +190,12 @@ impl<C: Clone> Clients<C> {
         self.forget_membership(connection, |memberships| {
             memberships.producers.remove(group);
         });
+        let elsewhere = self.connections.get(&connection).is_some_and(|known| !known.producers.is_empty());
+        if let Some(id) = left.filter(|_| !elsewhere).map(|client| client.id)
+            && self.producer_ids.get(&id).is_some_and(|(current, _)| *current == connection)
+        {
+            self.producer_ids.remove(&id);
+        }
     }
 
     fn forget_membership(&mut self, connection: ConnectionId, forget: impl FnOnce(&mut Memberships)) {
@@ -243,6 +258,11 @@ impl<C: Clone> Clients<C> {
             .filter(|(_, g)| g.subscriptions.contains_key(topic))
             .map(|(name, _)| name.clone())
             .collect()
+    }
+
+    /// The connection of the producer that calls itself so.
+    pub(crate) fn producer(&self, id: &str) -> Option<&C> {
+        self.producer_ids.get(id).map(|(_, channel)| channel)
     }
 
     /// Connected producers of a group.

@@ -81,6 +81,8 @@ pub struct BrokerConfig {
     pub trace_on: bool,
     /// Region told to clients and stored with messages.
     pub region_id: String,
+    /// Keep a copy of every reply to a request in the topic `<cluster>_REPLY_TOPIC`.
+    pub store_reply_message_enable: bool,
     /// Filter by SQL92 expressions.
     pub enable_property_filter: bool,
     /// Hold a pull that finds nothing.
@@ -174,6 +176,7 @@ impl Default for BrokerConfig {
             trace_topic_enable: false,
             trace_on: true,
             region_id: "DefaultRegion".into(),
+            store_reply_message_enable: true,
             enable_property_filter: false,
             long_polling_enable: true,
             short_polling_time_mills: 1_000,

@@ -21,6 +21,7 @@ pub(crate) mod connections;
 pub(crate) mod offset;
 pub(crate) mod pull;
 pub(crate) mod query;
+pub(crate) mod request_reply;
 pub(crate) mod reset;
 pub(crate) mod runtime;
 pub(crate) mod send;
@@ -128,6 +129,8 @@ const TABLE: &[Line] = &[
     later(RequestCode::GET_BROKER_CONSUME_STATS, |call| Box::pin(stats::consume_of_broker(call))),
     send(RequestCode::SEND_BATCH_MESSAGE),
     later(RequestCode::QUERY_CONSUME_QUEUE, |call| Box::pin(stats::consume_queue(call))),
+    later(RequestCode::SEND_REPLY_MESSAGE, |call| Box::pin(request_reply::push(call))),
+    later(RequestCode::SEND_REPLY_MESSAGE_V2, |call| Box::pin(request_reply::push(call))),
     now(RequestCode::GET_ALL_PRODUCER_INFO, connections::all_producers),
     now(RequestCode::QUERY_TOPICS_BY_CONSUMER, connections::topics_of_group),
     now(RequestCode::QUERY_SUBSCRIPTION_BY_CONSUMER, connections::subscription),

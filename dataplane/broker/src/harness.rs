@@ -22,6 +22,7 @@ use crate::run::{Serving, start, stop};
 mod admin;
 mod consuming;
 mod filtering;
+mod request_reply;
 mod restart;
 mod sending;
 

@@ -63,6 +63,7 @@ pub const HOT: &[(&str, Setting)] = &[
     ("maxTransferCountOnMessageInDisk", Setting::Int(8)),
     ("maxTransferCountOnMessageInMemory", Setting::Int(32)),
     ("shortPollingTimeMills", Setting::Int(1_000)),
+    ("storeReplyMessageEnable", Setting::Bool(true)),
     ("traceOn", Setting::Bool(true)),
     ("useServerSideResetOffset", Setting::Bool(true)),
 ];

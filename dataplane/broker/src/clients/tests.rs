@@ -85,6 +85,26 @@ fn a_silent_client_is_forgotten_and_its_group_is_named() {
 }
 
 #[test]
+fn a_producer_is_found_by_its_name_until_its_last_group_or_connection_is_gone() {
+    let mut clients = Clients::new();
+    let other = GroupName::new("h").unwrap();
+    clients.register_producer(&group(), client(1, 0));
+    clients.register_producer(&other, client(1, 0));
+    clients.unregister_producer("g", 1);
+    assert_eq!(clients.producer("client-1"), Some(&1));
+    clients.unregister_producer("h", 1);
+    assert_eq!(clients.producer("client-1"), None);
+    clients.register_producer(&group(), client(1, 0));
+    let again = Client { id: "client-1".into(), ..client(2, 0) };
+    clients.register_producer(&group(), again);
+    clients.disconnect(1);
+    assert_eq!(clients.producer("client-1"), Some(&2), "the newer connection stays");
+    clients.disconnect(2);
+    assert_eq!(clients.producer("client-1"), None);
+    assert!(clients.producer_ids.is_empty());
+}
+
+#[test]
 fn one_fresh_registration_keeps_the_whole_connection() {
     let mut clients = Clients::new();
     clients.register_producer(&GroupName::new("p").unwrap(), client(1, 0));

@@ -23,6 +23,7 @@ pub const HOT_KEYS: &[&str] = &[
     "maxTransferCountOnMessageInDisk",
     "maxTransferCountOnMessageInMemory",
     "shortPollingTimeMills",
+    "storeReplyMessageEnable",
     "traceOn",
     "useServerSideResetOffset",
 ];

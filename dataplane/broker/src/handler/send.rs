@@ -9,6 +9,7 @@ use bolide_store::Ack;
 use bolide_transport::{Conn, Outgoing};
 use bolide_wire::header::send::{SendMessage, SendMessageV2};
 use bolide_wire::ids::{EpochMillis, QueueId, TopicName};
+use bolide_wire::message::sys_flag;
 use bolide_wire::{Command, RequestCode, ResponseCode};
 
 use crate::broker::{Broker, Live};
@@ -120,11 +121,14 @@ impl<'a> Sends<'a> {
         if !self.live.config.writable() {
             return Err(self.forbidden(Forbidden::Broker, &self.broker.names.broker));
         }
+        if header.sys_flag & (sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP) != 0 {
+            return Err(Failure::MessageIllegal("an inner batch, which this broker does not store").into());
+        }
         let topic = self.topic(&header)?;
         if !topic.writable() {
             return Err(self.forbidden(Forbidden::Topic, &topic.name));
         }
-        let queue = self.queue(&topic, header.queue_id)?;
+        let queue = any_queue(&topic, header.queue_id)?;
         let max_body = usize::try_from(self.live.config.max_message_size).unwrap_or(usize::MAX);
         if command.body.len() > max_body {
             return Err(Failure::MessageIllegal("msg body size is above the limit of maxMessageSize").into());
@@ -158,21 +162,6 @@ impl<'a> Sends<'a> {
         }))
     }
 
-    fn queue(&self, topic: &Topic, asked: i32) -> Result<QueueId, Stop> {
-        if asked < 0 {
-            return Ok(topic.any_write_queue());
-        }
-        match QueueId::from_wire(asked) {
-            Some(queue) if queue.0 < topic.queues() => Ok(queue),
-            _ => Err(Failure::Parameter(format!(
-                "request queueId[{asked}] is illegal, topic [{}] has {} queues",
-                topic.name,
-                topic.queues()
-            ))
-            .into()),
-        }
-    }
-
     /// The part that a message belongs to.
     fn part(&mut self, wait: bool) -> &mut Part {
         if wait && self.live.config.flush_disk_type == FlushDiskType::SyncFlush {
@@ -198,6 +187,20 @@ impl<'a> Sends<'a> {
         });
         Some(reply)
     }
+}
+
+/// The queue that a message goes to: the one asked for, or any for -1.
+pub(super) fn any_queue(topic: &Topic, asked: i32) -> Result<QueueId, Failure> {
+    if asked < 0 {
+        return Ok(topic.any_write_queue());
+    }
+    QueueId::from_wire(asked).filter(|queue| queue.0 < topic.queues()).ok_or_else(|| {
+        Failure::Parameter(format!(
+            "request queueId[{asked}] is illegal, topic [{}] has {} queues",
+            topic.name,
+            topic.queues()
+        ))
+    })
 }
 
 /// Rounds of making a topic: the topic itself, then a dead-letter topic, then once more if one was deleted meanwhile.
