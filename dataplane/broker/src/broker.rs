@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
 use bolide_store::{Clock, Disk, Queue, Store};
@@ -94,6 +95,9 @@ pub(crate) struct Broker {
     /// Held while a topic or group is made, so that a burst makes it once.
     pub(crate) making: tokio::sync::Mutex<()>,
     pub(crate) state_queue: Arc<Queue>,
+    pub(crate) half_queue: Arc<Queue>,
+    /// Which of a group's producers is asked next about a transaction.
+    pub(crate) check_turn: AtomicUsize,
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,
 }

@@ -105,6 +105,16 @@ pub struct BrokerConfig {
     pub default_query_max_num: u32,
     /// Delays of the levels, from level 1 on; units `s m h d`.
     pub message_delay_level: String,
+    /// Refuse half messages of transactions.
+    pub reject_transaction_message: bool,
+    /// Age in ms of a half message at which its producers are asked first, unless the producer says another.
+    pub transaction_time_out: u64,
+    /// How often an undecided transaction is asked for after that.
+    pub transaction_check_interval: u64,
+    /// A transaction that was asked for so many times in vain is discarded at the next.
+    pub transaction_check_max: u32,
+    /// Transactions that may be open at once; beyond it half messages are answered "busy".
+    pub max_open_transactions: u32,
     /// A client that is silent for so long is forgotten.
     pub channel_expired_timeout: u64,
     /// How often silent clients are looked for.
@@ -188,6 +198,11 @@ impl Default for BrokerConfig {
             cold_read_threads: 4,
             default_query_max_num: 32,
             message_delay_level: "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".into(),
+            reject_transaction_message: false,
+            transaction_time_out: 6_000,
+            transaction_check_interval: 30_000,
+            transaction_check_max: 15,
+            max_open_transactions: 2_000_000,
             channel_expired_timeout: 120_000,
             client_scan_interval: 10_000,
             flush_consumer_offset_interval: 200,
@@ -290,6 +305,8 @@ impl BrokerConfig {
             ("flushConsumerOffsetInterval", self.flush_consumer_offset_interval),
             ("snapshotInterval", self.snapshot_interval),
             ("shortPollingTimeMills", self.short_polling_time_mills),
+            ("transactionTimeOut", self.transaction_time_out),
+            ("transactionCheckInterval", self.transaction_check_interval),
         ] {
             if !(10..=86_400_000).contains(&value) {
                 return bad(key, "10 to 86400000 ms");
@@ -303,6 +320,8 @@ impl BrokerConfig {
             ("coldReadThreads", self.cold_read_threads),
             ("maxHeldPulls", self.max_held_pulls),
             ("defaultQueryMaxNum", self.default_query_max_num),
+            ("transactionCheckMax", self.transaction_check_max),
+            ("maxOpenTransactions", self.max_open_transactions),
         ] {
             if value == 0 {
                 return bad(key, "at least 1");

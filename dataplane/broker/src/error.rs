@@ -81,6 +81,9 @@ pub(crate) enum Failure {
     /// Nothing matches.
     #[error("{0}")]
     Missing(String),
+    /// What was asked for may not be done any more.
+    #[error("{0}")]
+    TooLate(&'static str),
     /// The store cannot read.
     #[error("the store cannot be read: {0}")]
     Read(#[source] std::io::Error),

@@ -1,7 +1,7 @@
 //! Owns the dispatch of requests: one line of [`TABLE`] per request code.
 //!
 //! A handler parses, does, and returns a reply; it holds no socket. All sends of one read are gathered and appended
-//! together, whatever stands between them.
+//! together, whatever stands between them; so are all ends of transactions.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -28,8 +28,10 @@ pub(crate) mod send;
 pub(crate) mod send_back;
 pub(crate) mod settings;
 pub(crate) mod stats;
+pub(crate) mod transaction;
 
 use send::Sends;
+use transaction::Ends;
 
 /// One request with everything that a handler needs.
 #[derive(Clone)]
@@ -48,12 +50,20 @@ type Later = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
 enum Route {
     /// Joins the append of the read.
     Send,
+    /// The end of a transaction: joins the append of the read's other ends.
+    End,
     /// Answers itself, perhaps much later.
     Own(fn(Call)),
     /// Answered before the next request is looked at.
     Now(fn(&Call) -> Result<Reply, Failure>),
     /// Answered when its work is done.
     Later(fn(Call) -> Later),
+}
+
+/// Requests of one read that are carried out with one append.
+enum Together {
+    Send,
+    End,
 }
 
 struct Line {
@@ -98,6 +108,7 @@ const TABLE: &[Line] = &[
     own(RequestCode::HEART_BEAT, client::heartbeat),
     now(RequestCode::UNREGISTER_CLIENT, client::unregister),
     later(RequestCode::CONSUMER_SEND_MSG_BACK, |call| Box::pin(send_back::send_back(call))),
+    Line { code: RequestCode::END_TRANSACTION, route: Route::End },
     now(RequestCode::GET_CONSUMER_LIST_BY_GROUP, client::members),
     now(RequestCode::LOCK_BATCH_MQ, client::lock),
     now(RequestCode::UNLOCK_BATCH_MQ, client::unlock),
@@ -129,6 +140,7 @@ const TABLE: &[Line] = &[
     later(RequestCode::GET_BROKER_CONSUME_STATS, |call| Box::pin(stats::consume_of_broker(call))),
     send(RequestCode::SEND_BATCH_MESSAGE),
     later(RequestCode::QUERY_CONSUME_QUEUE, |call| Box::pin(stats::consume_queue(call))),
+    later(RequestCode::RESUME_CHECK_HALF_MESSAGE, |call| Box::pin(transaction::resume(call))),
     later(RequestCode::SEND_REPLY_MESSAGE, |call| Box::pin(request_reply::push(call))),
     later(RequestCode::SEND_REPLY_MESSAGE_V2, |call| Box::pin(request_reply::push(call))),
     now(RequestCode::GET_ALL_PRODUCER_INFO, connections::all_producers),
@@ -159,8 +171,8 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// Carries out one request; a send is handed back.
-    fn one(&self, conn: &Conn, command: Command) -> Option<Command> {
+    /// Carries out one request; what is done together with others of its read is handed back.
+    fn one(&self, conn: &Conn, command: Command) -> Option<(Together, Command)> {
         let code = command.request_code().widened();
         let call = || Call { broker: self.broker.clone(), conn: conn.clone(), command: command.clone() };
         let answer = |outcome| {
@@ -169,7 +181,8 @@ impl Requests {
             }
         };
         match line(code) {
-            Some(Route::Send) => return Some(command),
+            Some(Route::Send) => return Some((Together::Send, command)),
+            Some(Route::End) => return Some((Together::End, command)),
             Some(Route::Own(_)) if !self.pulls && is_pull(code) => answer(Err(Failure::UnknownCode(code.0))),
             Some(Route::Own(handle)) => handle(call()),
             Some(Route::Now(handle)) => answer(handle(&call())),
@@ -196,13 +209,23 @@ fn is_pull(code: RequestCode) -> bool {
 impl Handler for Requests {
     fn handle(&self, conn: &Conn, requests: Vec<Command>) {
         let mut sends: Option<Sends<'_>> = None;
+        let mut ends: Option<Ends<'_>> = None;
         for command in requests {
-            if let Some(command) = self.one(conn, command) {
-                sends.get_or_insert_with(|| Sends::new(&self.broker, conn)).add(command);
+            match self.one(conn, command) {
+                None => {}
+                Some((Together::Send, command)) => {
+                    sends.get_or_insert_with(|| Sends::new(&self.broker, conn)).add(command);
+                }
+                Some((Together::End, command)) => {
+                    ends.get_or_insert_with(|| Ends::new(&self.broker, conn)).add(command);
+                }
             }
         }
         if let Some(sends) = sends {
             sends.finish();
+        }
+        if let Some(ends) = ends {
+            ends.finish();
         }
     }
 

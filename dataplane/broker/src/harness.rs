@@ -25,6 +25,7 @@ mod filtering;
 mod request_reply;
 mod restart;
 mod sending;
+mod transactions;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 

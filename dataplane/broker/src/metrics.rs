@@ -3,21 +3,30 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bolide_wire::ResponseCode;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 use crate::broker::Broker;
 
 mod scrape;
+
+/// Buckets of the time that transactions take, in seconds; the original's.
+const TRANSACTION_SECONDS: [f64; 6] = [5.0, 60.0, 600.0, 3_600.0, 43_200.0, 86_400.0];
 
 /// Counters that are added to as things happen.
 #[derive(Debug, Clone)]
 pub struct BrokerMetrics {
     refused: IntCounterVec,
     refused_total: Arc<AtomicU64>,
+    transaction_seconds: HistogramVec,
+    transaction_checks: IntCounter,
+    transaction_unchecked: IntCounter,
 }
 
 impl BrokerMetrics {
@@ -27,7 +36,43 @@ impl BrokerMetrics {
             Opts::new("bolide_broker_sends_refused_total", "Sends that were not stored, by response code");
         let refused = IntCounterVec::new(opts, &["code"])?;
         registry.register(Box::new(refused.clone()))?;
-        Ok(BrokerMetrics { refused, refused_total: Arc::default() })
+        let opts = HistogramOpts::new(
+            "rocketmq_finish_message_latency",
+            "Seconds from the making of a transaction's message to its commit",
+        )
+        .buckets(TRANSACTION_SECONDS.to_vec());
+        let transaction_seconds = HistogramVec::new(opts, &["topic"])?;
+        let transaction_checks = IntCounter::new(
+            "bolide_broker_transaction_checks_total",
+            "Producers asked for the end of a transaction",
+        )?;
+        let transaction_unchecked = IntCounter::new(
+            "bolide_broker_transaction_checks_unsent_total",
+            "Checks of transactions for which no producer of the group was connected",
+        )?;
+        registry.register(Box::new(transaction_seconds.clone()))?;
+        registry.register(Box::new(transaction_checks.clone()))?;
+        registry.register(Box::new(transaction_unchecked.clone()))?;
+        let refused_total = Arc::default();
+        Ok(BrokerMetrics {
+            refused,
+            refused_total,
+            transaction_seconds,
+            transaction_checks,
+            transaction_unchecked,
+        })
+    }
+
+    /// A transaction was committed, `ms` milliseconds after its message was made.
+    pub(crate) fn committed(&self, topic: &str, ms: i64) {
+        let seconds = Duration::from_millis(u64::try_from(ms).unwrap_or(0)).as_secs_f64();
+        self.transaction_seconds.with_label_values(&[topic]).observe(seconds);
+    }
+
+    /// A check of a transaction was due; `sent` says whether there was a producer to ask.
+    pub(crate) fn transaction_checked(&self, sent: bool) {
+        let counter = if sent { &self.transaction_checks } else { &self.transaction_unchecked };
+        counter.inc();
     }
 
     /// A send was answered with this code.

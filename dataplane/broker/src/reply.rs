@@ -126,6 +126,7 @@ pub(crate) fn code_of(failure: &Failure) -> ResponseCode {
         Failure::NotOnline(_) => ResponseCode::CONSUMER_NOT_ONLINE,
         Failure::ClientTimeout(_) => ResponseCode::CONSUME_MSG_TIMEOUT,
         Failure::NotFound(_) => ResponseCode::QUERY_NOT_FOUND,
+        Failure::TooLate(_) => ResponseCode::ILLEGAL_OPERATION,
         Failure::Refused(refusal) => match refusal {
             Refusal::Busy => ResponseCode::SYSTEM_BUSY,
             Refusal::DiskFull | Refusal::Poisoned | Refusal::Closed => ResponseCode::SERVICE_NOT_AVAILABLE,

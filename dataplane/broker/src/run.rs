@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -42,6 +43,7 @@ use crate::state::State;
 use crate::state::record::STATE_TOPIC;
 use crate::state::snapshot::{Snapshot, SnapshotError};
 use crate::state::topics::{SCHEDULE_TOPIC, Topic};
+use crate::state::transactions::HALF_TOPIC;
 
 /// How often it is looked whether the store still works.
 const STORE_CHECK: Duration = Duration::from_millis(200);
@@ -220,6 +222,7 @@ pub(crate) async fn start(
     let level_count = levels.count();
     let schedule_config = TopicConfig::new(SCHEDULE_TOPIC, i32::try_from(level_count).unwrap_or(i32::MAX));
     let state_queue = store.queue_or_create(&TopicName::internal(STATE_TOPIC)?, QueueId(0));
+    let half_queue = store.queue_or_create(&TopicName::internal(HALF_TOPIC)?, QueueId(0));
     let now = clock.now();
     let salt = u32::try_from(now.0 & i64::from(u32::MAX)).unwrap_or(0);
     let cold_reads = usize::try_from(config.cold_read_threads).unwrap_or(1);
@@ -245,6 +248,8 @@ pub(crate) async fn start(
         versions: Mutex::new(versions),
         making: tokio::sync::Mutex::new(()),
         state_queue,
+        half_queue,
+        check_turn: AtomicUsize::new(0),
         tasks: TaskTracker::new(),
         shutdown: CancellationToken::new(),
         live: ArcSwap::from_pointee(Live::new(config)),

@@ -1,17 +1,17 @@
-//! Owns the broker's state as projections of the log: topics, groups, consumer offsets, delay progress.
+//! Owns the broker's state as projections of the log: topics, groups, consumer offsets, delay progress, open transactions.
 //!
 //! Changes are records in a system topic; whoever wants one appended waits until it is applied here. So memory, log and
 //! snapshot can only disagree in what is still on its way. Offsets are the one exception and say so themselves.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bolide_store::{Observer, Queue};
-use bolide_wire::ids::{LogOffset, TopicName};
-use bolide_wire::message::RecordRef;
-use parking_lot::Mutex;
-use tokio::sync::watch;
+use bolide_wire::ids::{EpochMillis, LogOffset, TopicName};
+use bolide_wire::message::{RecordRef, sys_flag};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Notify, watch};
 
 use crate::arrivals::Arrivals;
 use crate::delay::DelayLevels;
@@ -22,6 +22,7 @@ pub(crate) mod offsets;
 pub(crate) mod record;
 pub(crate) mod snapshot;
 pub(crate) mod topics;
+pub(crate) mod transactions;
 
 use delays::{DelaySource, Delays, SOURCE_PROPERTY};
 use groups::Groups;
@@ -29,6 +30,7 @@ use offsets::{Follow, Offsets};
 use record::{STATE_TOPIC, StateRecord};
 use snapshot::Snapshot;
 use topics::{SCHEDULE_TOPIC, Topics};
+use transactions::{DISCARD_TOPIC, HALF_TOPIC, HalfId, HalfSource, Transactions};
 
 /// All projections, and the observer that feeds them.
 pub(crate) struct State {
@@ -40,6 +42,12 @@ pub(crate) struct State {
     pub(crate) offsets: Mutex<Offsets>,
     /// Progress of the delay levels.
     pub(crate) delays: Mutex<Delays>,
+    /// Open transactions.
+    pub(crate) transactions: Mutex<Transactions>,
+    /// A transaction was opened, ended or given back by whoever had claimed it.
+    pub(crate) transactions_changed: Notify,
+    /// Number of open transactions, for the send path.
+    open_transactions: AtomicUsize,
     /// Queues in which something arrived.
     pub(crate) arrivals: Arc<Arrivals>,
     levels: DelayLevels,
@@ -52,6 +60,8 @@ pub(crate) struct State {
     unreadable: AtomicU64,
     replay_from: LogOffset,
     covers: AtomicU64,
+    /// Log below this is about to be deleted.
+    leaving: watch::Sender<LogOffset>,
 }
 
 impl State {
@@ -68,11 +78,15 @@ impl State {
         for (level, next) in &snapshot.delays {
             delays.advance(*level, *next);
         }
+        let transactions = snapshot.transactions.restore();
         State {
             topics,
             groups,
             offsets: Mutex::new(offsets),
             delays: Mutex::new(delays),
+            open_transactions: AtomicUsize::new(transactions.len()),
+            transactions: Mutex::new(transactions),
+            transactions_changed: Notify::new(),
             arrivals,
             levels,
             recovering: AtomicBool::new(true),
@@ -82,7 +96,24 @@ impl State {
             unreadable: AtomicU64::new(0),
             replay_from: snapshot.covers,
             covers: AtomicU64::new(snapshot.covers_for_retention().0),
+            leaving: watch::Sender::new(LogOffset(0)),
         }
+    }
+
+    /// The log offset below which the log is about to be deleted. A duty whose projection needs records below it appends them
+    /// anew; the log is kept until [`State::oldest_needed`] has passed it.
+    pub(crate) fn leaving(&self) -> watch::Receiver<LogOffset> {
+        self.leaving.subscribe()
+    }
+
+    /// The lowest log offset of a record that a projection still needs: the minimum of what each of them says.
+    fn oldest_needed(&self) -> LogOffset {
+        self.transactions.lock().oldest().unwrap_or(LogOffset(u64::MAX))
+    }
+
+    /// Number of open transactions.
+    pub(crate) fn open_transactions(&self) -> usize {
+        self.open_transactions.load(Ordering::Relaxed)
     }
 
     /// From now on records are this broker's own.
@@ -122,7 +153,39 @@ impl State {
         self.covers.fetch_max(offset.0, Ordering::AcqRel);
     }
 
-    fn apply_change(&self, change: &StateRecord) {
+    /// What a record says of transactions, if anything.
+    fn apply_transaction(&self, record: &RecordRef<'_>, at: LogOffset) {
+        let topic = record.topic();
+        let committed = sys_flag::transaction(record.sys_flag()) == sys_flag::TRANSACTION_COMMIT;
+        if !committed && topic != HALF_TOPIC && topic != DISCARD_TOPIC {
+            return;
+        }
+        let mut transactions = self.transactions.lock();
+        if committed {
+            if let Some(half) = LogOffset::from_wire(record.prepared_transaction_offset()) {
+                transactions.end(HalfId(half.0));
+            }
+        } else if topic == HALF_TOPIC {
+            if !transactions.begin(record, at) {
+                self.unreadable.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(offset = at.0, "a half message names no topic; it is passed over");
+            }
+        } else if let Some(source) =
+            record.properties().get(transactions::SOURCE_PROPERTY).and_then(HalfSource::parse)
+        {
+            transactions.end(source.id);
+        }
+        self.transactions_applied(transactions);
+    }
+
+    fn transactions_applied(&self, transactions: MutexGuard<'_, Transactions>) {
+        self.open_transactions.store(transactions.len(), Ordering::Relaxed);
+        drop(transactions);
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.transactions_changed.notify_waiters();
+    }
+
+    fn apply_change(&self, change: &StateRecord, stored: EpochMillis) {
         match change {
             StateRecord::Topics { data_version, put, remove } => {
                 self.topics.apply(data_version, put, remove);
@@ -149,6 +212,16 @@ impl State {
                 let follow = if self.recovering.load(Ordering::Acquire) { Follow::Log } else { Follow::Own };
                 self.offsets.lock().apply(offsets, follow);
             }
+            StateRecord::Transactions { checked, rolled_back } => {
+                let mut transactions = self.transactions.lock();
+                for (id, checks) in checked {
+                    transactions.checked(*id, *checks, stored);
+                }
+                for id in rolled_back {
+                    transactions.end(*id);
+                }
+                self.transactions_applied(transactions);
+            }
         }
     }
 }
@@ -159,9 +232,10 @@ impl Observer for State {
     }
 
     fn apply(&self, record: &RecordRef<'_>, at: LogOffset) {
+        self.apply_transaction(record, at);
         if record.topic() == STATE_TOPIC {
             match serde_json::from_slice::<StateRecord>(record.body()) {
-                Ok(change) => self.apply_change(&change),
+                Ok(change) => self.apply_change(&change, record.store_timestamp()),
                 Err(error) => {
                     self.unreadable.fetch_add(1, Ordering::Relaxed);
                     tracing::error!(offset = at.0, %error, "a state record cannot be read; it is passed over");
@@ -194,5 +268,17 @@ impl Observer for State {
 
     fn snapshot_covers(&self) -> LogOffset {
         LogOffset(self.covers.load(Ordering::Acquire))
+    }
+
+    fn release(&self, below: LogOffset) -> bool {
+        let released = self.oldest_needed() >= below;
+        if !released {
+            self.leaving.send_if_modified(|known| {
+                let later = below > *known;
+                *known = below.max(*known);
+                later
+            });
+        }
+        released
     }
 }

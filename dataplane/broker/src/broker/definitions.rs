@@ -18,6 +18,7 @@ use crate::handler::send::properties::push;
 use crate::state::groups::{Group, PREDEFINED};
 use crate::state::record::{STATE_TOPIC, StateRecord};
 use crate::state::topics::{SCHEDULE_TOPIC, TEMPLATE_TOPIC, Topic, is_system};
+use crate::state::transactions::HALF_TOPIC;
 
 /// How long the making of a topic waits for the nameservers to know it.
 const REGISTRATION_WAIT: Duration = Duration::from_secs(1);
@@ -34,8 +35,8 @@ pub(crate) struct Versions {
 type PlacedLater = oneshot::Receiver<Result<Vec<Placed>, AppendError>>;
 
 impl Broker {
-    /// Appends one state record. What it says is in force when it is applied, see [`Broker::applied`].
-    pub(crate) fn append_state(&self, record: &StateRecord) -> Result<PlacedLater, Failure> {
+    /// Adds one state record to a batch.
+    pub(crate) fn encode_state(&self, record: &StateRecord, batch: &mut AppendBatch) -> Result<(), Failure> {
         let body = serde_json::to_vec(record)?;
         let mut properties = String::new();
         push(&mut properties, names::TAGS, record.kind());
@@ -52,17 +53,28 @@ impl Broker {
             body: &body,
             properties: &properties,
         };
-        let mut batch = AppendBatch::default();
         let len = encode_record(&new, &mut batch.buf)
             .map_err(|_| Failure::Internal("a state record is too large"))?;
         let mut entry = Entry::new(len, self.state_queue.clone());
         entry.tags = Tags::Hash(tags_code(record.kind()));
         entry.state = true;
         batch.entries.push(entry);
-        let ack = match self.live.load().config.flush_disk_type {
+        Ok(())
+    }
+
+    /// What the configuration promises of an acknowledgement.
+    pub(crate) fn full_ack(&self) -> Ack {
+        match self.live.load().config.flush_disk_type {
             FlushDiskType::SyncFlush => Ack::Flushed,
             FlushDiskType::AsyncFlush => Ack::Appended,
-        };
+        }
+    }
+
+    /// Appends one state record. What it says is in force when it is applied, see [`Broker::applied`].
+    pub(crate) fn append_state(&self, record: &StateRecord) -> Result<PlacedLater, Failure> {
+        let mut batch = AppendBatch::default();
+        self.encode_state(record, &mut batch)?;
+        let ack = self.full_ack();
         let (sender, receiver) = oneshot::channel();
         // Nobody listening any more is no failure of the append.
         let done = Box::new(move |placed| drop(sender.send(placed)));
@@ -234,7 +246,7 @@ impl Broker {
             TopicConfig::new("OFFSET_MOVED_EVENT", 1),
             TopicConfig::new(SCHEDULE_TOPIC, levels),
             TopicConfig::new(&format!("{}_REPLY_TOPIC", self.names.cluster), 1),
-            TopicConfig::new("RMQ_SYS_TRANS_HALF_TOPIC", 1),
+            TopicConfig::new(HALF_TOPIC, 1),
             TopicConfig::new("RMQ_SYS_TRANS_OP_HALF_TOPIC", 1),
         ];
         if config.trace_topic_enable {

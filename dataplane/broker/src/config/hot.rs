@@ -18,13 +18,18 @@ pub const HOT_KEYS: &[&str] = &[
     "longPollingEnable",
     "maxHeldPulls",
     "maxMessageSize",
+    "maxOpenTransactions",
     "maxTransferBytesOnMessageInDisk",
     "maxTransferBytesOnMessageInMemory",
     "maxTransferCountOnMessageInDisk",
     "maxTransferCountOnMessageInMemory",
+    "rejectTransactionMessage",
     "shortPollingTimeMills",
     "storeReplyMessageEnable",
     "traceOn",
+    "transactionCheckInterval",
+    "transactionCheckMax",
+    "transactionTimeOut",
     "useServerSideResetOffset",
 ];
 

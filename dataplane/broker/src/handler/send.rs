@@ -20,6 +20,7 @@ use crate::state::topics::{Topic, is_protected};
 
 mod batch;
 pub(crate) mod complete;
+mod half;
 pub(super) mod one;
 pub(crate) mod properties;
 pub(super) mod retry;

@@ -52,7 +52,6 @@ async fn bad_sends_get_their_codes_and_the_connection_stays() {
     assert_eq!(lab.send("good", &"x".repeat(101), "").await.code, 13);
     assert_eq!(lab.send("good", "x", &format!("p\u{1}{}\u{2}", "v".repeat(33_000))).await.code, 13);
     assert_eq!(lab.send("%RETRY%nobody", "x", "").await.code, 26);
-    assert_eq!(lab.send("good", "x", "TRAN_MSG\u{1}true\u{2}").await.code, 16);
     assert_eq!(lab.call(Command::request(RequestCode(9_876))).await.code, 3);
     assert_eq!(lab.call(Command::request(RequestCode::SEND_MESSAGE_V2)).await.code, 1);
     assert_eq!(sent(&lab.send("good", "y", "").await).queue_offset, 1);

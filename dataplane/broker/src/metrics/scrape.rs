@@ -30,6 +30,7 @@ pub(super) fn all(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Erro
     given(broker, &mut families)?;
     connections(broker, &mut families)?;
     lag(broker, &mut families)?;
+    transactions(broker, &mut families)?;
     Ok(families.made)
 }
 
@@ -123,6 +124,26 @@ fn connections(broker: &Broker, families: &mut Families<'_>) -> Result<(), prome
         .collect();
     let labels = ["consumer_group", "language", "version", "consume_mode", "is_system"];
     families.gauges("rocketmq_consumer_connections", "Connected consumers", labels, &rows)
+}
+
+fn transactions(broker: &Broker, families: &mut Families<'_>) -> Result<(), prometheus::Error> {
+    let open = broker.state.transactions.lock().by_topic();
+    let rows: Vec<_> = open.iter().map(|(topic, open)| ([&**topic], count(*open))).collect();
+    families.gauges("rocketmq_half_messages", "Open transactions", ["topic"], &rows)?;
+    let all = broker.state.topics.all();
+    let mut family = |name: &str, help: &str, of: &dyn Fn(&topics::TopicCounters) -> u64| {
+        let rows: Vec<_> = all
+            .iter()
+            .map(|topic| ([topic.name.as_str()], of(&topic.counters)))
+            .filter(|(_, total)| *total > 0)
+            .collect();
+        families.counters(name, help, ["topic"], &rows)
+    };
+    family("rocketmq_commit_messages_total", "Transactions committed", &|of| of.committed.total())?;
+    family("rocketmq_rollback_messages_total", "Transactions rolled back", &|of| of.rolled_back.total())?;
+    family("bolide_broker_transactions_discarded_total", "Transactions given up undecided", &|of| {
+        of.discarded.total()
+    })
 }
 
 fn lag(broker: &Broker, families: &mut Families<'_>) -> Result<(), prometheus::Error> {

@@ -11,6 +11,8 @@ use bolide_wire::body::topic::{DataVersion, TopicConfig};
 use bolide_wire::ids::{GroupName, TopicName};
 use serde::{Deserialize, Serialize};
 
+use super::transactions::HalfId;
+
 /// Topic of the records, queue 0. No client sees it.
 pub(crate) const STATE_TOPIC: &str = "rmq_sys_bolide_state";
 
@@ -51,6 +53,15 @@ pub(crate) enum StateRecord {
         /// By topic and group.
         offsets: OffsetTable,
     },
+    /// Transactions checked or rolled back. Committed and discarded ones are said by the record of the message itself.
+    Transactions {
+        /// Transactions whose producers are asked now, and the number of times with this one.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        checked: Vec<(HalfId, u32)>,
+        /// Transactions that ended without a message.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        rolled_back: Vec<HalfId>,
+    },
 }
 
 impl StateRecord {
@@ -60,6 +71,7 @@ impl StateRecord {
             StateRecord::Topics { .. } => "topics",
             StateRecord::Groups { .. } => "groups",
             StateRecord::Offsets { .. } => "offsets",
+            StateRecord::Transactions { .. } => "transactions",
         }
     }
 }
@@ -79,6 +91,14 @@ mod tests {
         };
         assert_eq!(offsets["t@g"][&3], 9);
         assert_eq!(record.kind(), "offsets");
+    }
+
+    #[test]
+    fn transactions_are_short() {
+        let record =
+            StateRecord::Transactions { checked: vec![(HalfId(7), 2)], rolled_back: vec![HalfId(9)] };
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(text, r#"{"transactions":{"checked":[[7,2]],"rolledBack":[9]}}"#);
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Owns the snapshot of the state on disk: four JSON files in Apache RocketMQ's own form, and a sidecar that says which
-//! log offset they stand for.
+//! Owns the snapshot of the state on disk: JSON files, those in Apache RocketMQ's own form where it has such, and a sidecar
+//! that says which log offset they stand for.
 //!
 //! The sidecar holds the checksums of the files and the log offset, twice: of the snapshot before and of the one being
 //! written. It is made durable first, then each file is replaced; so at any moment each file is one of the two, and the
 //! replay starts at the older offset of those found. State records are absolute, which makes a mixture and a state that is
-//! a little ahead of its offset harmless. A file that is neither of the two was written by Apache RocketMQ: then all four
+//! a little ahead of its offset harmless. A file that is neither of the two was written by Apache RocketMQ: then all
 //! are the truth at the end of the log, and nothing is replayed.
 
 use std::collections::BTreeMap;
@@ -21,6 +21,7 @@ use thiserror::Error;
 use super::State;
 use super::groups::ForbiddenTable;
 use super::record::OffsetTable;
+use super::transactions::OpenTable;
 
 mod files;
 
@@ -46,6 +47,8 @@ pub(crate) struct Snapshot {
     pub(crate) offsets: OffsetTable,
     /// Next offset of each delay level.
     pub(crate) delays: BTreeMap<u32, i64>,
+    /// Open transactions.
+    pub(crate) transactions: OpenTable,
     /// Records from here on are not in it; `u64::MAX` when all of the log is.
     pub(crate) covers: LogOffset,
 }
@@ -115,6 +118,7 @@ impl Snapshot {
             forbidden: state.groups.forbidden(),
             offsets: state.offsets.lock().logged(),
             delays: state.delays.lock().table().clone(),
+            transactions: OpenTable::of(&state.transactions.lock()),
             covers,
         }
     }

@@ -10,6 +10,7 @@ use bolide_wire::body::topic::{DataVersion, TopicConfig, perm};
 use bolide_wire::ids::{QueueId, TopicName};
 use parking_lot::Mutex;
 
+use super::transactions::{DISCARD_TOPIC, HALF_TOPIC};
 use crate::stats::Counter;
 
 /// The topic that delayed messages wait in, one queue per level.
@@ -19,9 +20,9 @@ pub(crate) const TEMPLATE_TOPIC: &str = "TBW102";
 
 const PROTECTED: &[&str] = &[
     SCHEDULE_TOPIC,
-    "RMQ_SYS_TRANS_HALF_TOPIC",
+    HALF_TOPIC,
     "RMQ_SYS_TRANS_OP_HALF_TOPIC",
-    "TRANS_CHECK_MAX_TIME_TOPIC",
+    DISCARD_TOPIC,
     "SELF_TEST_TOPIC",
     "OFFSET_MOVED_EVENT",
 ];
@@ -30,10 +31,10 @@ const SYSTEM: &[&str] = &[
     TEMPLATE_TOPIC,
     SCHEDULE_TOPIC,
     "BenchmarkTest",
-    "RMQ_SYS_TRANS_HALF_TOPIC",
+    HALF_TOPIC,
     "RMQ_SYS_TRACE_TOPIC",
     "RMQ_SYS_TRANS_OP_HALF_TOPIC",
-    "TRANS_CHECK_MAX_TIME_TOPIC",
+    DISCARD_TOPIC,
     "SELF_TEST_TOPIC",
     "OFFSET_MOVED_EVENT",
     "CHECKPOINT_TOPIC",
@@ -56,6 +57,12 @@ pub(crate) struct TopicCounters {
     pub(crate) put: Counter,
     /// Bytes stored.
     pub(crate) put_bytes: Counter,
+    /// Transactions committed.
+    pub(crate) committed: Counter,
+    /// Transactions rolled back.
+    pub(crate) rolled_back: Counter,
+    /// Transactions given up undecided.
+    pub(crate) discarded: Counter,
 }
 
 /// One topic as requests see it. A change of the configuration makes a new one that shares the counters.

@@ -114,3 +114,5 @@ pub const CRC32: &str = "__CRC32#";
 pub const TRANSIENT_PREFIX: &str = "__RMQ.TRANSIENT.";
 /// Source of a delayed delivery, `level:queueOffset`; this implementation's own.
 pub const DELAY_SRC: &str = "DELAY_SRC";
+/// Half message that a record stands for, `logOffset:queueOffset:storedMs:checks:checkedMs`; this implementation's own.
+pub const TRAN_SRC: &str = "TRAN_SRC";

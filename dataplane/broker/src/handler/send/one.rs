@@ -10,9 +10,10 @@ use bolide_wire::message::{NewRecord, encode_record, sys_flag};
 use bolide_wire::properties::names;
 
 use super::complete::Waiting;
+use super::half::Hidden;
 use super::properties::{Scan, push};
 use super::{Sends, Stop};
-use crate::error::{Failure, Forbidden};
+use crate::error::Failure;
 use crate::state::topics::Topic;
 
 /// Bits of a client's system flag that are stored: compression and multiple tags.
@@ -33,9 +34,7 @@ impl Sends<'_> {
         queue: QueueId,
     ) -> Result<(), Stop> {
         let scan = Scan::new(header.properties.as_deref().unwrap_or_default());
-        if scan.transaction {
-            return Err(self.forbidden_transaction());
-        }
+        let half = self.half_topic(header, &scan)?;
         if scan.timer {
             return Err(Failure::Internal("accurate timer message is not enabled").into());
         }
@@ -50,6 +49,11 @@ impl Sends<'_> {
         }
         let unique = scan.unique.or(made.as_deref());
         let (stored, tags) = match self.broker.levels.clamp(delay) {
+            _ if half.is_some() => {
+                let hidden = Hidden { topic: &topic.name, queue, group: &header.producer_group, unique };
+                hidden.write(&scan, &mut properties);
+                (self.broker.half_queue(), Tags::Hash(scan.tags_code()))
+            }
             None => (topic.queue(&self.broker.store, queue), Tags::Hash(scan.tags_code())),
             Some(level) => {
                 push(&mut properties, names::REAL_TOPIC, &topic.name);
@@ -72,11 +76,13 @@ impl Sends<'_> {
             properties: &properties,
         };
         let reply = self.reply(command, queue, unique);
-        let part = self.part(scan.wait);
+        // Its producer names a half message by its place from now on, so that must be known before it is told.
+        let part = self.part(scan.wait || half.is_some());
         let encoded = encode_record(&record, &mut part.batch.buf);
         let outcome = encoded.map(|len| {
             let mut entry = Entry::new(len, stored.clone());
             entry.tags = tags;
+            (entry.state, entry.client) = (half.is_some(), true);
             let indexed = stored.topic();
             for key in unique.into_iter().chain(scan.keys.into_iter().flat_map(|keys| keys.split(' '))) {
                 if !key.is_empty() {
@@ -84,18 +90,9 @@ impl Sends<'_> {
                 }
             }
             part.batch.entries.push(entry);
-            part.waiting.push(Waiting { reply, topic, records: 1, bytes: len });
+            part.waiting.push(Waiting { reply, topic: half.unwrap_or(topic), records: 1, bytes: len });
         });
         self.scratch = properties;
         outcome.map_err(|_| Failure::MessageIllegal("msg properties length limit 32767").into())
-    }
-
-    fn forbidden_transaction(&self) -> Stop {
-        Failure::Forbidden {
-            what: Forbidden::Broker,
-            name: self.broker.names.broker.to_string(),
-            verb: "sending transaction message",
-        }
-        .into()
     }
 }

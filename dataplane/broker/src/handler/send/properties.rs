@@ -19,6 +19,8 @@ pub(crate) struct Scan<'a> {
     pub(crate) wait: bool,
     /// A half message of a transaction.
     pub(crate) transaction: bool,
+    /// Producer group as a property.
+    pub(crate) group: Option<&'a str>,
     /// A message for an arbitrary time.
     pub(crate) timer: bool,
     /// Something must be taken out before storing.
@@ -36,6 +38,7 @@ impl<'a> Scan<'a> {
             delay: 0,
             wait: true,
             transaction: false,
+            group: None,
             timer: false,
             dirty: false,
         };
@@ -47,6 +50,7 @@ impl<'a> Scan<'a> {
                 names::DELAY => scan.delay = value.parse().unwrap_or(0),
                 names::WAIT => scan.wait = !value.eq_ignore_ascii_case("false"),
                 names::TRAN_MSG => scan.transaction = value.eq_ignore_ascii_case("true"),
+                names::PGROUP => scan.group = Some(value),
                 names::TIMER_DELAY_SEC | names::TIMER_DELAY_MS | names::TIMER_DELIVER_MS => scan.timer = true,
                 _ => scan.dirty |= not_from_clients(name),
             }
@@ -94,6 +98,7 @@ fn not_from_clients(name: &str) -> bool {
         names::TRACE_ON,
         names::CLUSTER,
         names::DELAY_SRC,
+        names::TRAN_SRC,
         names::REAL_TOPIC,
         names::REAL_QID,
     ];

@@ -1,4 +1,4 @@
-//! Owns the four JSON files of a snapshot, in Apache RocketMQ's form.
+//! Owns the JSON files of a snapshot: Apache RocketMQ's form of what it has too, and our own of the rest.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,9 +16,10 @@ const TOPICS: &str = "topics.json";
 const GROUPS: &str = "subscriptionGroup.json";
 const OFFSETS: &str = "consumerOffset.json";
 const DELAYS: &str = "delayOffset.json";
+const TRANSACTIONS: &str = "bolideTransactions.json";
 
 /// Names of the files.
-pub(super) const NAMES: &[&str] = &[TOPICS, GROUPS, OFFSETS, DELAYS];
+pub(super) const NAMES: &[&str] = &[TOPICS, GROUPS, OFFSETS, DELAYS, TRANSACTIONS];
 
 /// The files of a snapshot.
 pub(super) fn encode(
@@ -54,6 +55,7 @@ pub(super) fn encode(
         (GROUPS, write(folder, GROUPS, &groups)?),
         (OFFSETS, write(folder, OFFSETS, &offsets)?),
         (DELAYS, write(folder, DELAYS, &delays)?),
+        (TRANSACTIONS, write(folder, TRANSACTIONS, &snapshot.transactions)?),
     ])
 }
 
@@ -63,6 +65,7 @@ pub(super) fn decode(folder: &Path, bytes: &BTreeMap<String, Vec<u8>>) -> Result
     let groups: SubscriptionGroupTable = parse(folder, GROUPS, bytes)?;
     let offsets: ConsumerOffsetTable = parse(folder, OFFSETS, bytes)?;
     let delays: DelayOffsetTable = parse(folder, DELAYS, bytes)?;
+    let transactions = parse(folder, TRANSACTIONS, bytes)?;
     Ok(Snapshot {
         topics_version: topics.data_version.unwrap_or_default(),
         topics: topics.topic_config_table.into_values().collect(),
@@ -75,6 +78,7 @@ pub(super) fn decode(folder: &Path, bytes: &BTreeMap<String, Vec<u8>>) -> Result
             .into_iter()
             .filter_map(|(level, at)| Some((u32::try_from(level).ok()?, at)))
             .collect(),
+        transactions,
         ..Snapshot::default()
     })
 }

@@ -1,0 +1,183 @@
+//! Owns the records that half messages become: the committed message, the copy further on in the log, the discarded message.
+
+use std::sync::Arc;
+
+use bolide_store::{AppendBatch, Entry, Queue, Tags, index_hash};
+use bolide_wire::ids::{QueueId, TopicName};
+use bolide_wire::message::{NewRecord, RecordRef, encode_record, sys_flag};
+use bolide_wire::properties::{PropertiesRef, names, tags_code};
+
+use super::HalfError;
+use crate::broker::Broker;
+use crate::error::Failure;
+use crate::handler::send::properties::push;
+use crate::state::topics::Topic;
+use crate::state::transactions::{HalfId, Open, SOURCE_PROPERTY};
+
+/// The properties of a half message, looked through once.
+struct Looked<'a> {
+    real_topic: Option<&'a str>,
+    real_queue: Option<QueueId>,
+    tags: Option<&'a str>,
+    keys: Option<&'a str>,
+    unique: Option<&'a str>,
+    delay: i32,
+}
+
+impl<'a> Looked<'a> {
+    fn new(properties: PropertiesRef<'a>) -> Looked<'a> {
+        let mut looked =
+            Looked { real_topic: None, real_queue: None, tags: None, keys: None, unique: None, delay: 0 };
+        for (name, value) in properties {
+            match name {
+                names::REAL_TOPIC => looked.real_topic = Some(value),
+                names::REAL_QID => looked.real_queue = value.parse().ok().map(QueueId),
+                names::TAGS => looked.tags = Some(value),
+                names::KEYS => looked.keys = Some(value),
+                names::UNIQ_KEY => looked.unique = Some(value),
+                names::DELAY => looked.delay = value.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+        looked
+    }
+
+    fn entry(&self, len: u32, queue: Arc<Queue>) -> Entry {
+        let mut entry = Entry::new(len, queue);
+        entry.tags = Tags::Hash(self.tags.map_or(0, tags_code));
+        entry.state = true;
+        let keys = self.keys.into_iter().flat_map(|keys| keys.split(' '));
+        for key in self.unique.into_iter().chain(keys).filter(|key| !key.is_empty()) {
+            entry.keys.push(index_hash(entry.queue.topic(), key));
+        }
+        entry
+    }
+}
+
+/// The properties without those named.
+fn without(properties: PropertiesRef<'_>, names: &[&str]) -> String {
+    let mut kept = String::with_capacity(properties.as_str().len().saturating_add(64));
+    for (name, value) in properties.iter().filter(|(name, _)| !names.contains(name)) {
+        push(&mut kept, name, value);
+    }
+    kept
+}
+
+/// The record as it is, in another queue and with other properties.
+fn rewritten<'a>(
+    broker: &Broker,
+    record: &RecordRef<'a>,
+    queue: &'a Queue,
+    properties: &'a str,
+) -> NewRecord<'a> {
+    NewRecord {
+        topic: queue.topic(),
+        queue_id: queue.id(),
+        flag: record.flag(),
+        sys_flag: record.sys_flag(),
+        born_timestamp: record.born_timestamp(),
+        born_host: record.born_host(),
+        store_host: broker.store_host,
+        reconsume_times: record.reconsume_times(),
+        prepared_transaction_offset: 0,
+        body: record.body(),
+        properties,
+    }
+}
+
+/// Adds the committed message of a half message: in its topic, or with its delay level. Returns its length in bytes.
+///
+/// As upstream it keeps the property `TRAN_MSG` and has the transaction bits "commit"; the prepared offset names the
+/// transaction, which makes the message and the decision one record.
+pub(crate) fn encode_committed(
+    broker: &Broker,
+    record: &RecordRef<'_>,
+    id: HalfId,
+    batch: &mut AppendBatch,
+) -> Result<u32, Failure> {
+    let looked = Looked::new(record.properties());
+    let target = looked.real_topic.and_then(|topic| TopicName::internal(topic).ok()).zip(looked.real_queue);
+    let (topic, queue) = target.ok_or(Failure::Internal("the half message names no topic and queue"))?;
+    let mut properties = without(record.properties(), &[names::REAL_TOPIC, names::REAL_QID, SOURCE_PROPERTY]);
+    let (queue, after) = match broker.levels.clamp(looked.delay) {
+        None => (broker.queue_of(&topic, queue), None),
+        Some(level) => {
+            push(&mut properties, names::REAL_TOPIC, &topic);
+            push(&mut properties, names::REAL_QID, itoa::Buffer::new().format(queue.0));
+            let queue = broker.schedule.queue(&broker.store, QueueId(level.saturating_sub(1)));
+            (queue, Some(Tags::DeliverAfter(broker.levels.delay_ms(level))))
+        }
+    };
+    let new = NewRecord {
+        sys_flag: sys_flag::with_transaction(record.sys_flag(), sys_flag::TRANSACTION_COMMIT),
+        prepared_transaction_offset: i64::try_from(id.0).unwrap_or(i64::MAX),
+        ..rewritten(broker, record, &queue, &properties)
+    };
+    let len = encode_record(&new, &mut batch.buf)
+        .map_err(|_| Failure::MessageIllegal("msg properties length limit 32767"))?;
+    let mut entry = looked.entry(len, queue.clone());
+    entry.tags = after.unwrap_or(entry.tags);
+    batch.entries.push(entry);
+    Ok(len)
+}
+
+/// Adds a copy of a half message, which takes its place.
+pub(super) fn encode_copy(
+    broker: &Broker,
+    record: &RecordRef<'_>,
+    open: &Open,
+    batch: &mut AppendBatch,
+) -> Result<(), HalfError> {
+    let mut properties = without(record.properties(), &[SOURCE_PROPERTY]);
+    push(&mut properties, SOURCE_PROPERTY, &open.source().to_string());
+    let queue = broker.half_queue();
+    let new = rewritten(broker, record, &queue, &properties);
+    let len = encode_record(&new, &mut batch.buf)?;
+    batch.entries.push(Looked::new(record.properties()).entry(len, queue.clone()));
+    Ok(())
+}
+
+/// Adds the message of a transaction that is given up, which ends it. It still says where it was for, as upstream.
+pub(super) fn encode_discarded(
+    broker: &Broker,
+    topic: &Topic,
+    record: &RecordRef<'_>,
+    open: &Open,
+    batch: &mut AppendBatch,
+) -> Result<(), HalfError> {
+    let mut properties = without(record.properties(), &[SOURCE_PROPERTY, names::TRANSACTION_CHECK_TIMES]);
+    push(&mut properties, names::TRANSACTION_CHECK_TIMES, itoa::Buffer::new().format(open.checks));
+    push(&mut properties, SOURCE_PROPERTY, &open.source().to_string());
+    let queue = topic.queue(&broker.store, QueueId(0));
+    let new = rewritten(broker, record, &queue, &properties);
+    let len = encode_record(&new, &mut batch.buf)?;
+    batch.entries.push(Looked::new(record.properties()).entry(len, queue.clone()));
+    Ok(())
+}
+
+/// Adds a half message made of a discarded one: a new transaction with no checks yet.
+pub(crate) fn encode_resumed(
+    broker: &Broker,
+    record: &RecordRef<'_>,
+    batch: &mut AppendBatch,
+) -> Result<(), HalfError> {
+    let looked = Looked::new(record.properties());
+    if looked.real_topic.is_none() || looked.real_queue.is_none() {
+        return Err(HalfError::Target);
+    }
+    let mut properties = without(record.properties(), &[SOURCE_PROPERTY, names::TRANSACTION_CHECK_TIMES]);
+    push(&mut properties, names::TRANSACTION_CHECK_TIMES, "0");
+    let queue = broker.half_queue();
+    let new = rewritten(broker, record, &queue, &properties);
+    let len = encode_record(&new, &mut batch.buf)?;
+    let entry = Entry { client: true, ..looked.entry(len, queue.clone()) };
+    batch.entries.push(entry);
+    Ok(())
+}
+
+/// The properties of a check-back message: those of the half message, and the number of this check.
+pub(super) fn check_properties(record: &RecordRef<'_>, checks: u32) -> String {
+    let mut properties = without(record.properties(), &[SOURCE_PROPERTY, names::TRANSACTION_CHECK_TIMES]);
+    push(&mut properties, names::TRANSACTION_CHECK_TIMES, itoa::Buffer::new().format(checks));
+    properties
+}
