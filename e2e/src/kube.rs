@@ -117,6 +117,11 @@ impl Kube {
         std::fs::remove_file(&out).context("cannot remove the image file")
     }
 
+    /// The file that says how to reach the API server.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// Makes a namespace that enforces the pod security level `restricted`, and warns of nothing less.
     ///
     /// # Errors

@@ -91,6 +91,42 @@ fn every_option_renders() -> Result<()> {
 }
 
 #[test]
+fn the_flow_of_group_state_is_told_by_namespace_and_can_be_left_out() -> Result<()> {
+    let Some(helm) = helm() else { return Ok(()) };
+    let everywhere = text(&render(&helm, &[])?);
+    ensure!(everywhere.contains("kind: FlowSchema") && everywhere.contains("name: system:serviceaccounts\n"));
+    let narrow =
+        text(&render(&helm, &["flowSchema.namespaces={shop,post}", "flowSchema.priorityLevel=mine"])?);
+    for part in
+        ["system:serviceaccounts:shop", "system:serviceaccounts:post", "name: mine", r#"["shop","post"]"#]
+    {
+        ensure!(narrow.contains(part), "{part} is missing in:\n{narrow}");
+    }
+    ensure!(!text(&render(&helm, &["flowSchema.enabled=false"])?).contains("FlowSchema"));
+    Ok(())
+}
+
+#[test]
+fn releases_of_one_name_in_two_namespaces_share_no_object() -> Result<()> {
+    let Some(helm) = helm() else { return Ok(()) };
+    let kinds = ["ClusterRole", "ClusterRoleBinding", "FlowSchema"];
+    let global = |namespace: &str| -> Result<Vec<String>> {
+        let arguments = ["template", "bolide", ".", "--kube-version", "1.33.0", "--namespace", namespace];
+        let rendered = text(&run(&helm, &chart(), &arguments)?);
+        let objects = rendered.split("\n---\n").filter(|object| {
+            kinds.iter().any(|kind| object.lines().any(|line| line == format!("kind: {kind}")))
+        });
+        let name =
+            |object: &str| object.lines().find_map(|line| line.strip_prefix("  name: ").map(str::to_owned));
+        Ok(objects.filter_map(name).collect())
+    };
+    let (one, other) = (global("one")?, global("other")?);
+    ensure!(one.len() >= 7 && one.len() == other.len(), "{one:?}");
+    ensure!(!one.iter().any(|name| other.contains(name)), "shared: {one:?} {other:?}");
+    Ok(())
+}
+
+#[test]
 fn values_that_do_not_exist_are_refused() -> Result<()> {
     let Some(helm) = helm() else { return Ok(()) };
     for (wrong, named) in [

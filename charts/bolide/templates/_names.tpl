@@ -2,6 +2,11 @@
 {{- .Values.nameOverride | default .Release.Name | trunc 50 | trimSuffix "-" -}}
 {{- end -}}
 
+{{- /* Name of objects that have no namespace: two releases of one name may stand in two namespaces. */}}
+{{- define "bolide.globalName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "bolide.name" .) -}}
+{{- end -}}
+
 {{- define "bolide.serviceAccount" -}}
 {{- .Values.serviceAccount.name | default (include "bolide.name" .) -}}
 {{- end -}}

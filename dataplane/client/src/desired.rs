@@ -135,6 +135,24 @@ impl fmt::Display for Change {
     }
 }
 
+/// What is to be done about the order configuration of a topic on one nameserver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OrderChange {
+    /// Write this value.
+    Put(String),
+    /// Remove the entry.
+    Delete,
+}
+
+/// What is to be done so that one nameserver has the `wanted` order configuration of a topic, or none; `None` when it is so.
+pub fn order_change(wanted: Option<&str>, found: Option<&str>) -> Option<OrderChange> {
+    match (wanted, found) {
+        (Some(wanted), found) if found != Some(wanted) => Some(OrderChange::Put(wanted.to_owned())),
+        (None, Some(_)) => Some(OrderChange::Delete),
+        _ => None,
+    }
+}
+
 /// What is to be done on the broker `found` so that it has what is wanted. Groups come first: a group that exists before
 /// its topic misses nothing.
 pub fn changes(wanted: &Wanted, found: &Found) -> Vec<Change> {

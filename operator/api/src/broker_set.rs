@@ -309,6 +309,9 @@ pub struct BrokerSetStatus {
     /// Nameserver pods ready and wanted, as `2/2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nameservers: Option<String>,
+    /// `host:port` of each nameserver pod that is ready. They share nothing: what one shall know it is told by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nameserver_pods: Vec<String>,
     /// The pods that lead the groups, separated by commas; of many groups only the first ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub masters: Option<String>,
@@ -334,6 +337,9 @@ pub struct BrokerGroupStatus {
     pub address: Option<String>,
     /// Pods that are ready.
     pub ready: u32,
+    /// It has been given the topics and consumer groups that all older groups have; a new group gets them first.
+    #[serde(default)]
+    pub joined: bool,
     /// How full its volume is, in percent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_percent: Option<u32>,

@@ -3,6 +3,7 @@
 //! Level-triggered: every step follows from what is found, so it may stop after any write and the next run goes on.
 
 mod fetch;
+mod joining;
 mod leaving;
 mod observe;
 mod rollout;
@@ -68,6 +69,7 @@ pub(crate) async fn reconcile<B: Brokers>(ctx: &Context<B>, set: &BrokerSet) -> 
     let volumes = volumes::expand(&ctx.client, &cluster, &found).await?;
     let seen = observe::observe(ctx, &cluster, namesrv.as_deref(), &groups).await;
     let refused = update_settings(ctx, &cluster, &groups, &seen).await;
+    let joining = joining::join(ctx, set, &cluster, &groups, &seen).await;
     let mut leaving = BTreeMap::new();
     for group in groups.iter().filter(|group| group.draining) {
         let decision = leaving::decide(ctx, set, &cluster, group).await;
@@ -92,6 +94,7 @@ pub(crate) async fn reconcile<B: Brokers>(ctx: &Context<B>, set: &BrokerSet) -> 
             found: &found,
             groups: &groups,
             seen: &seen,
+            joining: &joining,
             leaving: &leaving,
             next: &next,
             volumes: &volumes,

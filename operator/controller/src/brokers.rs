@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::Duration;
 
+use bolide_client::desired::OrderChange;
 use bolide_client::{Admin, ClientError, ConsumedQueue, QueueStats, ResetTo};
 use bolide_transport::{Client, ClientConfig};
 use bolide_wire::body::group::SubscriptionGroupConfig;
@@ -24,8 +25,19 @@ pub(crate) trait Brokers: Clone + Send + Sync + 'static {
     fn registered(&self, namesrv: &str) -> impl Future<Output = Answer<BTreeSet<String>>> + Send;
     /// One topic; `None` when the broker does not have it.
     fn topic(&self, addr: &str, name: &str) -> impl Future<Output = Answer<Option<TopicConfig>>> + Send;
-    /// Names of all topics.
-    fn topics(&self, addr: &str) -> impl Future<Output = Answer<Vec<String>>> + Send;
+    /// All topics, those of the system too.
+    fn topics(&self, addr: &str) -> impl Future<Output = Answer<Vec<TopicConfig>>> + Send;
+    /// All groups, those of the system too.
+    fn groups(&self, addr: &str) -> impl Future<Output = Answer<Vec<SubscriptionGroupConfig>>> + Send;
+    /// The order configuration of a topic on the nameserver at `namesrv`.
+    fn order(&self, namesrv: &str, topic: &str) -> impl Future<Output = Answer<Option<String>>> + Send;
+    /// Changes it.
+    fn change_order(
+        &self,
+        namesrv: &str,
+        topic: &str,
+        change: &OrderChange,
+    ) -> impl Future<Output = Answer<()>> + Send;
     /// Makes or changes a topic.
     fn put_topic(&self, addr: &str, config: &TopicConfig) -> impl Future<Output = Answer<()>> + Send;
     /// Deletes a topic with its messages.
@@ -113,8 +125,20 @@ impl Brokers for RemoteBrokers {
         self.admin.topic(addr, name).await
     }
 
-    async fn topics(&self, addr: &str) -> Answer<Vec<String>> {
-        Ok(self.admin.topics(addr).await?.into_iter().map(|topic| topic.topic_name).collect())
+    async fn topics(&self, addr: &str) -> Answer<Vec<TopicConfig>> {
+        self.admin.topics(addr).await
+    }
+
+    async fn groups(&self, addr: &str) -> Answer<Vec<SubscriptionGroupConfig>> {
+        self.admin.groups(addr).await
+    }
+
+    async fn order(&self, namesrv: &str, topic: &str) -> Answer<Option<String>> {
+        self.admin.order_of(namesrv, topic).await
+    }
+
+    async fn change_order(&self, namesrv: &str, topic: &str, change: &OrderChange) -> Answer<()> {
+        self.admin.change_order(namesrv, topic, change).await
     }
 
     async fn put_topic(&self, addr: &str, config: &TopicConfig) -> Answer<()> {

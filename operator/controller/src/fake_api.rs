@@ -128,9 +128,29 @@ impl FakeApi {
             let replicas = object.pointer("/spec/replicas").cloned().unwrap_or(json!(1));
             if path.contains("/deployments/") {
                 object["status"] = json!({ "readyReplicas": replicas, "replicas": replicas });
+                self.settle_nameservers(&object, replicas.as_u64().unwrap_or(0));
                 self.objects.lock().insert(path, object);
             } else if path.contains("/statefulsets/") {
                 self.settle_stateful_set(&path, object);
+            }
+        }
+    }
+
+    fn settle_nameservers(&self, deployment: &Value, replicas: u64) {
+        let name = deployment["metadata"]["name"].as_str().expect("a name");
+        let namespace = deployment["metadata"]["namespace"].as_str().expect("a namespace");
+        for index in 0..9 {
+            let path = format!("api/v1/namespaces/{namespace}/pods/{name}-{index}");
+            if index >= replicas {
+                self.objects.lock().remove(&path);
+            } else if self.object(&path).is_none() {
+                let labels = deployment["spec"]["template"]["metadata"]["labels"].clone();
+                let ready = json!({ "type": "Ready", "status": "True" });
+                let pod = json!({
+                    "metadata": { "name": format!("{name}-{index}"), "namespace": namespace, "labels": labels },
+                    "status": { "podIP": format!("10.244.0.{}", 10 + index), "conditions": [ready] },
+                });
+                self.put(&path, pod);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod api_calls;
 mod apply;
 mod args;
 mod broker_set;

@@ -16,6 +16,8 @@ pub(crate) struct Metrics {
     pub(crate) objects: IntGaugeVec,
     /// 1 while this replica leads.
     pub(crate) leader: IntGauge,
+    /// Requests to the API server by verb, resource and code.
+    pub(crate) api_requests: IntCounterVec,
 }
 
 impl Metrics {
@@ -39,11 +41,16 @@ impl Metrics {
                 &["kind", "ready"],
             )?,
             leader: IntGauge::new("bolide_operator_leader", "1 while this replica leads.")?,
+            api_requests: IntCounterVec::new(
+                Opts::new("bolide_operator_api_requests_total", "Requests to the API server."),
+                &["verb", "resource", "code"],
+            )?,
         };
         registry.register(Box::new(metrics.reconciles.clone()))?;
         registry.register(Box::new(metrics.reconcile_seconds.clone()))?;
         registry.register(Box::new(metrics.objects.clone()))?;
         registry.register(Box::new(metrics.leader.clone()))?;
+        registry.register(Box::new(metrics.api_requests.clone()))?;
         Ok(metrics)
     }
 }

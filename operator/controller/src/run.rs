@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bolide_api::status::{Condition, ConditionStatus, READY, condition};
+use bolide_api::topic::TopicType;
 use bolide_api::{BrokerSet, ConsumerGroup, Topic};
 use bolide_telemetry::{AdminServer, Readiness};
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::client::ClientBuilder;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -22,6 +24,7 @@ use prometheus::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::api_calls::CountCalls;
 use crate::args::RunArgs;
 use crate::brokers::{Brokers, RemoteBrokers};
 use crate::context::{Context, Seen};
@@ -29,7 +32,7 @@ use crate::error::Error;
 use crate::events::Events;
 use crate::leader::Candidate;
 use crate::metrics::Metrics;
-use crate::{broker_set, consumer_group, topic};
+use crate::{broker_set, consumer_group, target, topic};
 
 /// Reconciles of one kind at the same time.
 const CONCURRENCY: u16 = 16;
@@ -48,7 +51,9 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let registry = Registry::new();
     bolide_telemetry::register_build_info(&registry, "operator")?;
     let metrics = Metrics::register(&registry)?;
-    let client = Client::try_default().await.context("there is no way to a Kubernetes API server")?;
+    let config = kube::Config::infer().await.context("there is no way to a Kubernetes API server")?;
+    let count = CountCalls(metrics.api_requests.clone());
+    let client = ClientBuilder::try_from(config)?.with_layer(&count).build();
     let reached = Arc::new(AtomicBool::new(false));
     let admin = {
         let reached = reached.clone();
@@ -129,7 +134,11 @@ async fn controllers(
         .watches(
             scope.api::<BrokerSet>(),
             watcher::Config::default(),
-            on_change(seen.topics.clone(), |topic| topic.spec.cluster_ref.name.clone()),
+            on_change(
+                seen.topics.clone(),
+                |topic| topic.spec.cluster_ref.name.clone(),
+                vec![brokers(), nameservers()],
+            ),
         )
         .graceful_shutdown_on(until(stop.clone()))
         .run(topic_step, retry, reconciler(&ctx))
@@ -138,7 +147,7 @@ async fn controllers(
         .watches(
             scope.api::<BrokerSet>(),
             watcher::Config::default(),
-            on_change(seen.groups.clone(), |group| group.spec.cluster_ref.name.clone()),
+            on_change(seen.groups.clone(), |group| group.spec.cluster_ref.name.clone(), vec![brokers()]),
         )
         .graceful_shutdown_on(until(stop.clone()))
         .run(consumer_group_step, retry, reconciler(&ctx))
@@ -200,30 +209,58 @@ fn set_of_pod(pod: Pod) -> Option<ObjectRef<BrokerSet>> {
     Some(ObjectRef::new(cluster).within(&pod.namespace()?))
 }
 
-/// What of a set matters to its topics and groups: where its brokers are and whether they can be used.
-fn digest(set: &BrokerSet) -> String {
-    let gone = set.metadata.deletion_timestamp.is_some();
-    format!("{gone} {:?} {:?} {}", crate::target::brokers(set), crate::target::unusable(set), set.spec.groups)
+/// Something of a set that matters to some of its topics or groups.
+struct Matter<K> {
+    /// What it is now; a new figure of disk use is not in it.
+    of: fn(&BrokerSet) -> String,
+    /// Whether it matters to this object.
+    concerns: fn(&K) -> bool,
 }
 
-/// The objects of a set, when something that matters to them has changed; a new figure of disk use does not.
+/// Where the brokers are and whether they can be used: matters to all.
+fn brokers<K>() -> Matter<K> {
+    let of = |set: &BrokerSet| {
+        let gone = set.metadata.deletion_timestamp.is_some();
+        format!("{gone} {:?} {:?} {}", target::brokers(set), target::unusable(set), set.spec.groups)
+    };
+    Matter { of, concerns: |_| true }
+}
+
+/// Which nameserver pods there are: ordered topics are told to each.
+fn nameservers() -> Matter<Topic> {
+    let of = |set: &BrokerSet| target::nameservers(set).join(" ");
+    Matter { of, concerns: |topic| topic.spec.type_ == TopicType::Ordered }
+}
+
+/// The objects of a set to which something that has changed matters.
 fn on_change<K>(
     objects: Store<K>,
     cluster_of: impl Fn(&K) -> String + Send + Sync + 'static,
+    matters: Vec<Matter<K>>,
 ) -> impl Fn(BrokerSet) -> Vec<ObjectRef<K>> + Send + Sync + 'static
 where
     K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
-    let digests: Mutex<HashMap<ObjectRef<BrokerSet>, String>> = Mutex::default();
+    let seen: Mutex<HashMap<ObjectRef<BrokerSet>, Vec<String>>> = Mutex::default();
     move |set| {
-        let now = digest(&set);
-        let before = digests.lock().insert(ObjectRef::from_obj(&set), now.clone());
-        if before.as_ref() == Some(&now) {
+        let now: Vec<String> = matters.iter().map(|matter| (matter.of)(&set)).collect();
+        let before = seen.lock().insert(ObjectRef::from_obj(&set), now.clone()).unwrap_or_default();
+        let changed: Vec<&Matter<K>> = matters
+            .iter()
+            .zip(&now)
+            .enumerate()
+            .filter(|(index, (_, now))| before.get(*index) != Some(*now))
+            .map(|(_, (matter, _))| matter)
+            .collect();
+        if changed.is_empty() {
             return Vec::new();
         }
         let of_set =
             |object: &&Arc<K>| object.namespace() == set.namespace() && cluster_of(object) == set.name_any();
-        objects.state().iter().filter(of_set).map(|object| ObjectRef::from_obj(object.as_ref())).collect()
+        let concerned = |object: &&Arc<K>| changed.iter().any(|matter| (matter.concerns)(object));
+        let objects = objects.state();
+        let concerned = objects.iter().filter(of_set).filter(concerned);
+        concerned.map(|object| ObjectRef::from_obj(object.as_ref())).collect()
     }
 }
 

@@ -26,6 +26,11 @@ pub(crate) fn brokers(set: &BrokerSet) -> Vec<Broker> {
         .collect()
 }
 
+/// `host:port` of each nameserver that clients may ask.
+pub(crate) fn nameservers(set: &BrokerSet) -> Vec<String> {
+    set.status.as_ref().map(|status| status.nameserver_pods.clone()).unwrap_or_default()
+}
+
 /// Why nothing can be done on the set's brokers now, as a sentence.
 pub(crate) fn unusable(set: &BrokerSet) -> Option<String> {
     if set.spec.stopped {

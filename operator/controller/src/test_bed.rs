@@ -1,5 +1,7 @@
 //! A whole world for reconcile tests: API server, brokers, caches and clock in memory.
 
+use std::collections::BTreeSet;
+
 use bolide_api::{BrokerSet, BrokerSetSpec, ConsumerGroup, Topic};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::{reflector, watcher};
@@ -158,7 +160,12 @@ pub(crate) async fn stopped_after_each_write(start: &TestBed, scenario: impl Fn(
         }
         bed.api.budget.set(None);
         bed.converge().await;
-        assert_eq!((bed.api.state(), bed.brokers.states()), wanted, "stopped after {writes} writes");
+        let (objects, brokers) = (bed.api.state(), bed.brokers.states());
+        let paths: BTreeSet<&String> = objects.keys().chain(wanted.0.keys()).collect();
+        for path in paths {
+            assert_eq!(objects.get(path), wanted.0.get(path), "{path}, stopped after {writes} writes");
+        }
+        assert_eq!(brokers, wanted.1, "stopped after {writes} writes");
         if !stopped || writes > 200 {
             return writes;
         }

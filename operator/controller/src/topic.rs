@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bolide_api::check::Check;
 use bolide_api::status::{ConditionStatus, READY, condition, set_condition};
+use bolide_api::topic::TopicType;
 use bolide_api::{BrokerSet, Topic, TopicStatus};
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
@@ -96,6 +97,11 @@ async fn remove<B: Brokers>(
                 ctx.brokers.delete_topic(&broker.address, topic.topic_name()).await?;
             }
         }
+        if topic.spec.type_ == TopicType::Ordered
+            && let Some(error) = apply::tell_order(ctx, topic.topic_name(), None, set).await
+        {
+            return Err(error.into());
+        }
     }
     set_finalizers(&ctx.client, topic, &rest).await?;
     Ok(Action::await_change())
@@ -110,11 +116,15 @@ fn status<B>(ctx: &Context<B>, topic: &Topic, set: &BrokerSet, outcome: &Outcome
     } else if let Some(missing) = missing_group(topic, set) {
         let sentence = format!("{} has no broker group {missing}, which spec.groups names", set.name_any());
         (false, "NoBrokerGroup", sentence, SOON)
+    } else if let Some(error) = outcome.untold.as_ref().filter(|_| !was_ready(topic)) {
+        // a nameserver that is replaced is no reason to write the status of a topic that was well
+        (false, "NameserverUnavailable", format!("the order of its queues: {error}"), SOON)
     } else if let Some(draining) = outcome.draining.first() {
         (true, "Shrinking", draining.clone(), SOON)
     } else {
         (true, "Ready", format!("as wanted on {} broker groups", outcome.groups.len()), DRIFT_CHECK)
     };
+    let again = if outcome.untold.is_some() { SOON } else { again };
     let mut status = TopicStatus {
         observed_generation: generation,
         conditions: topic.status.as_ref().map(|old| old.conditions.clone()).unwrap_or_default(),

@@ -1,15 +1,11 @@
 //! Makes the topics and groups of a running cluster what the manifests say, by the pure difference that the operator uses too.
 
 use anyhow::Context;
-use bolide_api::topic::TopicType;
-use bolide_api::{BrokerSet, ConsumerGroup, Topic};
-use bolide_client::desired::{self, Change, Found, WantedGroup, WantedTopic};
+use bolide_client::desired::{self, Change, Found, order_change};
 use bolide_client::{Admin, Master};
+use bolide_desired::{order_configuration, wanted_group, wanted_topic};
 
 use super::manifest::Wanted;
-
-/// Namespace of the key-value table that tells clients the queue count of ordered topics.
-const ORDER_NAMESPACE: &str = "ORDER_TOPIC_CONFIG";
 
 /// What applying did.
 #[derive(Debug, Default)]
@@ -47,38 +43,6 @@ fn desired(wanted: &Wanted) -> desired::Wanted {
         topics: wanted.topics.iter().map(|topic| wanted_topic(&wanted.set, topic)).collect(),
         groups: wanted.groups.iter().map(wanted_group).collect(),
     }
-}
-
-fn wanted_topic(set: &BrokerSet, topic: &Topic) -> WantedTopic {
-    let spec = &topic.spec;
-    let brokers = |groups: &Vec<u32>| groups.iter().map(|group| set.broker_name(*group)).collect();
-    WantedTopic {
-        name: topic.topic_name().to_owned(),
-        queues: number(spec.queues),
-        permission: number(spec.permission.bits()),
-        message_type: spec.type_.message_type().to_owned(),
-        order: spec.type_ == TopicType::Ordered,
-        brokers: spec.groups.as_ref().map(brokers),
-    }
-}
-
-fn wanted_group(group: &ConsumerGroup) -> WantedGroup {
-    let spec = &group.spec;
-    WantedGroup {
-        name: group.group_name().to_owned(),
-        max_retries: number(spec.max_retries),
-        retry_queues: number(spec.retry_queues),
-        ordered: spec.ordered,
-        broadcast: spec.broadcast,
-        consume_from_min: spec.consume_from_min,
-        notify_on_change: spec.notify_on_change,
-        enabled: !spec.paused,
-    }
-}
-
-/// The schema keeps these numbers far below the limit.
-fn number(value: u32) -> i32 {
-    i32::try_from(value).unwrap_or(i32::MAX)
 }
 
 async fn found(admin: &Admin, master: &Master) -> anyhow::Result<Found> {
@@ -130,62 +94,37 @@ async fn is_read(
     Ok(true)
 }
 
-/// Clients of an ordered topic see all its queues even while a broker is away: the nameservers know their number.
+/// Clients of an ordered topic see all its queues even while a broker is away: every nameserver knows their number.
 async fn tell_order(admin: &Admin, wanted: &Wanted) -> anyhow::Result<()> {
-    let ordered: Vec<&Topic> =
-        wanted.topics.iter().filter(|topic| topic.spec.type_ == TopicType::Ordered).collect();
-    if ordered.is_empty() {
-        return Ok(());
-    }
-    let told = admin.kv_list(ORDER_NAMESPACE).await?;
-    for topic in ordered {
-        let value = order_value(&wanted.set, topic);
-        if told.get(topic.topic_name()) != Some(&value) {
-            admin.put_kv(ORDER_NAMESPACE, topic.topic_name(), &value).await?;
+    for topic in &wanted.topics {
+        let Some(order) = order_configuration(&wanted.set, topic) else { continue };
+        for namesrv in admin.remote().nameservers() {
+            let told = admin.order_of(namesrv, topic.topic_name()).await?;
+            if let Some(change) = order_change(Some(&order), told.as_deref()) {
+                admin.change_order(namesrv, topic.topic_name(), &change).await?;
+            }
         }
     }
     Ok(())
 }
 
-/// `broker:queues` of each broker group that has the topic.
-fn order_value(set: &BrokerSet, topic: &Topic) -> String {
-    let groups: Vec<u32> = topic.spec.groups.clone().unwrap_or_else(|| (0..set.spec.groups).collect());
-    let each = groups.into_iter().map(|group| format!("{}:{}", set.broker_name(group), topic.spec.queues));
-    each.collect::<Vec<_>>().join(";")
-}
-
 #[cfg(test)]
 mod tests {
-    use bolide_api::{BrokerSetSpec, ConsumerGroupSpec, TopicSpec};
+    use bolide_api::{BrokerSet, BrokerSetSpec, ConsumerGroup, ConsumerGroupSpec, Topic, TopicSpec};
 
     use super::*;
 
-    fn wanted() -> Wanted {
-        let mut topic = TopicSpec { queues: 4, type_: TopicType::Ordered, ..TopicSpec::default() };
-        topic.groups = Some(vec![1]);
-        let group = ConsumerGroupSpec { max_retries: 3, paused: true, ..ConsumerGroupSpec::default() };
-        Wanted {
-            set: BrokerSet::new("demo", BrokerSetSpec { groups: 2, ..BrokerSetSpec::default() }),
-            topics: vec![Topic::new("orders", topic)],
-            groups: vec![ConsumerGroup::new("billing", group)],
-        }
-    }
-
     #[test]
     fn manifests_become_what_the_difference_works_on() {
-        let desired = desired(&wanted());
+        let wanted = Wanted {
+            set: BrokerSet::new("demo", BrokerSetSpec { groups: 2, ..BrokerSetSpec::default() }),
+            topics: vec![Topic::new("orders", TopicSpec { queues: 4, ..TopicSpec::default() })],
+            groups: vec![ConsumerGroup::new("billing", ConsumerGroupSpec::default())],
+        };
+        let desired = desired(&wanted);
         let topic = desired.topics.first().unwrap();
-        assert_eq!((topic.queues, topic.order, topic.message_type.as_str()), (4, true, "FIFO"));
-        assert_eq!(topic.brokers, Some(["demo-broker-1".to_owned()].into()));
-        let group = desired.groups.first().unwrap();
-        assert_eq!((group.max_retries, group.enabled), (3, false));
-    }
-
-    #[test]
-    fn the_order_of_a_topic_names_each_of_its_brokers() {
-        let mut wanted = wanted();
-        assert_eq!(order_value(&wanted.set, &wanted.topics[0]), "demo-broker-1:4");
-        wanted.topics[0].spec.groups = None;
-        assert_eq!(order_value(&wanted.set, &wanted.topics[0]), "demo-broker-0:4;demo-broker-1:4");
+        assert_eq!((topic.name.as_str(), topic.queues), ("orders", 4));
+        assert_eq!(topic.brokers.as_ref().map(|brokers| brokers.len()), Some(2));
+        assert_eq!(desired.groups.first().map(|group| group.name.as_str()), Some("billing"));
     }
 }

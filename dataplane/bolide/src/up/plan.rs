@@ -126,6 +126,8 @@ fn nameserver(folder: &Folder, name: String, port: u16, admin: u16) -> Result<Pl
     settings.insert("adminPort".into(), i64::from(admin).into());
     let table = folder.store(&name).join("kvConfig.json");
     settings.insert("kvConfigPath".into(), table.to_string_lossy().as_ref().into());
+    // routes tell clients the queues of ordered topics
+    settings.insert("orderMessageEnable".into(), true.into());
     let config = yaml::to_text(&settings)?;
     let read: NameserverConfig = read("", &config)?;
     read.check().map_err(|error| PlanError::Value { set: String::new(), reason: error.to_string() })?;

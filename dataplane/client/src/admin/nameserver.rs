@@ -1,15 +1,16 @@
 //! Operations on nameservers: routes, clusters, topic lists, key-value configuration.
 
-use std::collections::BTreeMap;
-
 use bolide_wire::body::route::{ClusterInfo, MASTER_ID, TopicRouteData};
-use bolide_wire::body::stats::KvTable;
 use bolide_wire::body::topic::TopicList;
 use bolide_wire::{Command, RequestCode, ResponseCode};
 
 use super::{Admin, body};
 use crate::ClientError;
+use crate::desired::OrderChange;
 use crate::remote::{refused, succeeded};
+
+/// Namespace of the key-value configuration that tells clients the queues of ordered topics, by topic.
+const ORDER_TOPIC_CONFIG: &str = "ORDER_TOPIC_CONFIG";
 
 /// The master of a broker group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,41 +119,40 @@ impl Admin {
         self.tell_nameservers(command).await
     }
 
-    /// Writes an entry of the key-value configuration on every nameserver.
+    /// The order configuration of a topic on the nameserver at `namesrv`; `None` when it has none.
     ///
     /// # Errors
-    /// None of them answers, or one refuses.
-    pub async fn put_kv(&self, namespace: &str, key: &str, value: &str) -> Result<(), ClientError> {
-        let command = Command::request(RequestCode::PUT_KV_CONFIG)
-            .with_ext("namespace", namespace)
-            .with_ext("key", key)
-            .with_ext("value", value);
-        self.tell_nameservers(command).await
-    }
-
-    /// Removes an entry of the key-value configuration on every nameserver.
-    ///
-    /// # Errors
-    /// None of them answers, or one refuses.
-    pub async fn delete_kv(&self, namespace: &str, key: &str) -> Result<(), ClientError> {
-        let command = Command::request(RequestCode::DELETE_KV_CONFIG)
-            .with_ext("namespace", namespace)
-            .with_ext("key", key);
-        self.tell_nameservers(command).await
-    }
-
-    /// A namespace of the key-value configuration; empty when there is none.
-    ///
-    /// # Errors
-    /// No nameserver answers, or it refuses.
-    pub async fn kv_list(&self, namespace: &str) -> Result<BTreeMap<String, String>, ClientError> {
-        let command = Command::request(RequestCode::GET_KVLIST_BY_NAMESPACE).with_ext("namespace", namespace);
-        let (addr, answer) = self.remote.call_namesrv(&command).await?;
+    /// It does not answer, or refuses.
+    pub async fn order_of(&self, namesrv: &str, topic: &str) -> Result<Option<String>, ClientError> {
+        let command = Command::request(RequestCode::GET_KV_CONFIG)
+            .with_ext("namespace", ORDER_TOPIC_CONFIG)
+            .with_ext("key", topic);
+        let answer = self.remote.call(namesrv, command).await?;
         match answer.response_code() {
-            ResponseCode::SUCCESS => Ok(body::<KvTable>(&addr, &answer)?.table),
-            ResponseCode::QUERY_NOT_FOUND => Ok(BTreeMap::new()),
-            code => Err(refused(&addr, "GET_KVLIST_BY_NAMESPACE", code, &answer)),
+            ResponseCode::SUCCESS => Ok(answer.ext.get("value").map(|value| value.into_owned())),
+            ResponseCode::QUERY_NOT_FOUND => Ok(None),
+            code => Err(refused(namesrv, "GET_KV_CONFIG", code, &answer)),
         }
+    }
+
+    /// Changes the order configuration of a topic on the nameserver at `namesrv`. Nameservers share nothing: each is told by itself.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses.
+    pub async fn change_order(
+        &self,
+        namesrv: &str,
+        topic: &str,
+        change: &OrderChange,
+    ) -> Result<(), ClientError> {
+        let command = match change {
+            OrderChange::Put(value) => {
+                Command::request(RequestCode::PUT_KV_CONFIG).with_ext("value", value.as_str())
+            }
+            OrderChange::Delete => Command::request(RequestCode::DELETE_KV_CONFIG),
+        };
+        let command = command.with_ext("namespace", ORDER_TOPIC_CONFIG).with_ext("key", topic);
+        self.remote.ask(namesrv, command).await.map(|_| ())
     }
 
     /// Takes the write permission from all topics of a broker (or gives it back), on every nameserver.

@@ -127,3 +127,12 @@ fn a_paused_group_is_a_change_with_a_name() {
     let Some(change) = group_change(&paused, Some(&held)) else { panic!("a change") };
     assert_eq!(change.to_string(), "group billing changed: retries 16 -> 3, paused");
 }
+
+#[test]
+fn a_nameserver_is_told_the_order_of_a_topic_only_when_it_differs() {
+    assert_eq!(order_change(Some("a:4"), None), Some(OrderChange::Put("a:4".into())));
+    assert_eq!(order_change(Some("a:4"), Some("a:2")), Some(OrderChange::Put("a:4".into())));
+    assert_eq!(order_change(Some("a:4"), Some("a:4")), None);
+    assert_eq!(order_change(None, Some("a:4")), Some(OrderChange::Delete));
+    assert_eq!(order_change(None, None), None);
+}

@@ -22,6 +22,8 @@ pub(crate) struct Found {
     pub(crate) stateful_sets: BTreeMap<u32, StatefulSet>,
     /// By name.
     pub(crate) services: BTreeMap<String, Service>,
+    /// Nameserver pods.
+    pub(crate) nameserver_pods: Vec<Pod>,
     /// Broker pods.
     pub(crate) pods: Vec<Pod>,
     /// Claims of broker pods.
@@ -37,11 +39,14 @@ impl Found {
         let deployments: Vec<Deployment> = owned(client, cluster, &of(labels::NAMESERVER)).await?;
         let stateful_sets: Vec<StatefulSet> = owned(client, cluster, &of(labels::BROKER)).await?;
         let services: Vec<Service> = owned(client, cluster, &all).await?;
+        let pods: Vec<Pod> = list(client, &cluster.namespace, &all).await?;
+        let (pods, nameserver_pods) = pods.into_iter().partition(|pod| group_of(pod).is_some());
         Ok(Self {
+            nameserver_pods,
             nameservers: deployments.into_iter().next(),
             stateful_sets: stateful_sets.into_iter().filter_map(|set| Some((group_of(&set)?, set))).collect(),
             services: services.into_iter().map(|service| (service.name_any(), service)).collect(),
-            pods: list(client, &cluster.namespace, &of(labels::BROKER)).await?,
+            pods,
             claims: list(client, &cluster.namespace, &of(labels::BROKER)).await?,
         })
     }

@@ -77,7 +77,8 @@ async fn contents<B: Brokers>(ctx: &Context<B>, address: &str) -> Result<Content
     let mut unread = 0;
     let mut behind = String::new();
     let mut stored = 0;
-    for topic in topics.iter().filter(|topic| !is_system(topic)) {
+    let names = topics.iter().map(|topic| topic.topic_name.as_str());
+    for topic in names.filter(|topic| !is_system(topic)) {
         let queues = ctx.brokers.topic_stats(address, topic).await?;
         stored +=
             queues.iter().map(|queue| queue.max_offset.saturating_sub(queue.min_offset).max(0)).sum::<i64>();
@@ -97,6 +98,12 @@ async fn contents<B: Brokers>(ctx: &Context<B>, address: &str) -> Result<Content
 fn is_discarded(set: &BrokerSet, group: u32) -> bool {
     let listed = set.annotations().get(labels::DISCARD_GROUPS);
     listed.is_some_and(|listed| listed.split(',').any(|number| number.trim().parse() == Ok(group)))
+}
+
+/// Topics that every broker makes by itself when it needs them.
+pub(crate) fn is_brokers_own(topic: &str) -> bool {
+    const NAMES: &[&str] = &["SCHEDULE_TOPIC_XXXX", "RMQ_SYS_TRANS_HALF_TOPIC"];
+    is_system(topic) || NAMES.contains(&topic) || topic.starts_with('%')
 }
 
 /// Topics that brokers keep for their own use; what is in them is nobody's message.

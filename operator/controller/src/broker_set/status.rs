@@ -8,6 +8,7 @@ use bolide_api::{BrokerSet, BrokerSetStatus};
 use bolide_resources::{Cluster, Group, labels, names};
 
 use super::fetch::{Found, is_ready};
+use super::joining::{self, Joining};
 use super::leaving::Leaving;
 use super::observe::{self, Seen};
 use super::rollout::Next;
@@ -28,6 +29,7 @@ pub(crate) struct View<'a> {
     pub(crate) found: &'a Found,
     pub(crate) groups: &'a [Group],
     pub(crate) seen: &'a Seen,
+    pub(crate) joining: &'a BTreeMap<u32, Joining>,
     pub(crate) leaving: &'a BTreeMap<u32, Leaving>,
     pub(crate) next: &'a Next,
     pub(crate) volumes: &'a Volumes,
@@ -54,7 +56,7 @@ pub(crate) fn paused<B>(
     groups: &[Group],
     seen: &Seen,
 ) -> BrokerSetStatus {
-    let mut status = facts(set, cluster, found, groups, seen, &BTreeMap::new());
+    let mut status = facts(set, cluster, found, groups, seen, &joining::joined(set), &BTreeMap::new());
     let generation = set.metadata.generation;
     let message = "spec.paused is true: the operator changes nothing";
     set_condition(&mut status.conditions, ctx.condition(PROGRESSING, false, "Paused", message, generation));
@@ -66,10 +68,14 @@ pub(crate) fn paused<B>(
 
 /// The status after a run, and whether nothing is left to do.
 pub(crate) fn build<B>(ctx: &Context<B>, set: &BrokerSet, view: View<'_>) -> (BrokerSetStatus, bool) {
-    let mut status = facts(set, view.cluster, view.found, view.groups, view.seen, view.leaving);
+    let mut status = facts(set, view.cluster, view.found, view.groups, view.seen, view.joining, view.leaving);
     let generation = set.metadata.generation;
     let (ready, reason, message) = readiness(view.cluster, view.found, view.groups, view.seen);
     set_condition(&mut status.conditions, ctx.condition(READY, ready, reason, message.clone(), generation));
+    let joins = view.joining.iter().find_map(|(number, joining)| match joining {
+        Joining::Waits(why) => Some(format!("{} {why}", names::group(&view.cluster.name, *number))),
+        Joining::Joined => None,
+    });
     let waits = view.leaving.iter().find_map(|(number, leaving)| match leaving {
         Leaving::Waits(why) => Some(format!("{} {why}", names::group(&view.cluster.name, *number))),
         Leaving::Gone => None,
@@ -77,6 +83,7 @@ pub(crate) fn build<B>(ctx: &Context<B>, set: &BrokerSet, view: View<'_>) -> (Br
     let progress = match (view.next, waits, view.volumes) {
         (Next::Replace { pod, why, .. }, _, _) => Some(("RollingOut", format!("replacing {pod}: {why}"))),
         (Next::Waits(why), _, _) => Some(("RollingOut", why.clone())),
+        (Next::Done, _, _) if ready && joins.is_some() => Some(("GroupJoining", joins.unwrap_or_default())),
         (Next::Done, Some(why), _) => Some(("GroupLeaving", why)),
         (Next::Done, None, Volumes::Growing(what)) => Some(("Expanding", what.clone())),
         (Next::Done, None, _) if !ready && !view.cluster.spec.stopped => Some((reason, message)),
@@ -87,7 +94,10 @@ pub(crate) fn build<B>(ctx: &Context<B>, set: &BrokerSet, view: View<'_>) -> (Br
         None => ctx.condition(PROGRESSING, false, "Settled", "everything is as the spec asks", generation),
     };
     set_condition(&mut status.conditions, condition);
-    let known = bolide_api::status::condition(&status.conditions, STORAGE_RESIZED).is_some();
+    let wanted = &view.cluster.spec.storage.size;
+    // groups keep the size that they were made with in their claim template: it tells that volumes have grown since
+    let known = bolide_api::status::condition(&status.conditions, STORAGE_RESIZED).is_some()
+        || view.groups.iter().any(|group| group.claim_size != *wanted);
     let resized = match view.volumes {
         Volumes::AsWanted if !known => None,
         Volumes::AsWanted => {
@@ -191,6 +201,7 @@ fn facts(
     found: &Found,
     groups: &[Group],
     seen: &Seen,
+    joining: &BTreeMap<u32, Joining>,
     leaving: &BTreeMap<u32, Leaving>,
 ) -> BrokerSetStatus {
     let old = set.status.as_ref();
@@ -201,11 +212,9 @@ fn facts(
             master: master(cluster, found, group.number),
             address: observe::address(group),
             ready: ready_pods(found, group.number),
+            joined: joining.get(&group.number).is_some_and(|joining| *joining == Joining::Joined),
             disk_percent: seen.get(&group.number).and_then(|master| master.disk_percent),
-            progress: leaving.get(&group.number).and_then(|leaving| match leaving {
-                Leaving::Waits(why) => Some(why.clone()),
-                Leaving::Gone => None,
-            }),
+            progress: progress(joining, leaving, group.number),
         })
         .collect();
     let wanted_brokers = if cluster.spec.stopped { 0 } else { cluster.spec.groups * cluster.spec.replicas };
@@ -220,6 +229,7 @@ fn facts(
         address: Some(names::client_address(&cluster.name)),
         brokers: Some(format!("{ready}/{wanted_brokers}")),
         nameservers: Some(format!("{}/{wanted_nameservers}", nameservers_ready(found))),
+        nameserver_pods: nameserver_pods(found),
         masters: (!masters.is_empty()).then(|| masters.join(",")),
         disk: fullest.map(|percent| format!("{percent}%")),
         groups: group_statuses,
@@ -235,6 +245,28 @@ fn master(cluster: &Cluster, found: &Found, group: u32) -> Option<String> {
 
 fn ready_pods(found: &Found, group: u32) -> u32 {
     u32::try_from(found.pods_of(group).filter(|pod| is_ready(pod)).count()).unwrap_or(u32::MAX)
+}
+
+/// What a group is doing besides serving.
+fn progress(
+    joining: &BTreeMap<u32, Joining>,
+    leaving: &BTreeMap<u32, Leaving>,
+    group: u32,
+) -> Option<String> {
+    match (leaving.get(&group), joining.get(&group)) {
+        (Some(Leaving::Waits(why)), _) | (_, Some(Joining::Waits(why))) => Some(why.clone()),
+        _ => None,
+    }
+}
+
+/// Where nameservers that are ready are reached, each by itself.
+fn nameserver_pods(found: &Found) -> Vec<String> {
+    let ready = found.nameserver_pods.iter().filter(|pod| is_ready(pod));
+    let addresses = ready.filter_map(|pod| pod.status.as_ref()?.pod_ip.as_deref());
+    let mut addresses: Vec<String> =
+        addresses.map(|address| format!("{address}:{}", names::NAMESERVER_PORT)).collect();
+    addresses.sort();
+    addresses
 }
 
 fn nameservers_ready(found: &Found) -> u32 {

@@ -71,7 +71,8 @@ async fn a_cold_setting_replaces_the_pods_one_at_a_time() {
     bed.put_set(spec(2));
     bed.converge().await;
     bed.put_set(BrokerSetSpec { flush: bolide_api::broker_set::Flush::Sync, ..spec(2) });
-    let pods = |bed: &TestBed| bed.api.paths().iter().filter(|path| path.contains("/pods/")).count();
+    let pods =
+        |bed: &TestBed| bed.api.paths().iter().filter(|path| path.contains("/pods/demo-broker")).count();
     bed.round().await.expect("applied");
     assert_eq!(pods(&bed), 2, "the StatefulSets' controller has not seen the change yet");
     bed.api.settle();
@@ -320,4 +321,111 @@ async fn a_setting_that_a_broker_refuses_is_said_and_everything_else_goes_on() {
     bed.put_set(with("1048576"));
     bed.converge().await;
     assert_eq!(reason(&bed, "SettingsApplied"), Some((ConditionStatus::True, "Applied".into())));
+}
+
+/// The matrix for a change of a set that runs.
+async fn stopped_in_a_change(before: BrokerSetSpec, least: usize, change: impl Fn(&TestBed)) {
+    let mut start = TestBed::new();
+    start.put_set(before);
+    start.converge().await;
+    let writes = stopped_after_each_write(&start, change).await;
+    assert!(writes >= least, "only {writes} writes were tried");
+}
+
+#[tokio::test]
+async fn stopping_after_any_write_while_a_group_joins_ends_the_same() {
+    let mut start = TestBed::new();
+    start.put_set(spec(1));
+    start.converge().await;
+    let first = address(&start, 0);
+    start.brokers.edit(&first, |state| {
+        for name in ["orders", "bills"] {
+            state.topics.insert(name.into(), TopicConfig::new(name, 3));
+        }
+    });
+    let writes = stopped_after_each_write(&start, |bed| bed.put_set(spec(2))).await;
+    assert!(writes > 12, "only {writes} writes were tried");
+}
+
+#[tokio::test]
+async fn stopping_after_any_write_while_a_group_leaves_ends_the_same() {
+    stopped_in_a_change(spec(2), 12, |bed| bed.put_set(spec(1))).await;
+}
+
+#[tokio::test]
+async fn stopping_after_any_write_while_a_volume_grows_ends_the_same() {
+    stopped_in_a_change(sized("10Gi"), 3, |bed| {
+        let class =
+            json!({ "metadata": { "name": "folder" }, "provisioner": "p", "allowVolumeExpansion": true });
+        bed.api.put("apis/storage.k8s.io/v1/storageclasses/folder", class);
+        bed.put_set(sized("20Gi"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stopping_after_any_write_while_a_set_stops_ends_the_same() {
+    stopped_in_a_change(spec(2), 3, |bed| bed.put_set(BrokerSetSpec { stopped: true, ..spec(2) })).await;
+}
+
+#[tokio::test]
+async fn stopping_after_any_write_of_a_hot_and_a_cold_setting_ends_the_same() {
+    stopped_in_a_change(spec(2), 5, |bed| {
+        let flush = bolide_api::broker_set::Flush::Sync;
+        bed.put_set(BrokerSetSpec { flush, auto_create_topics: true, network_policy: false, ..spec(2) });
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_group_is_given_what_all_older_groups_have_and_no_object_speaks_for() {
+    let mut bed = TestBed::new();
+    bed.put_set(spec(2));
+    bed.put_topic("spoken", json!({ "clusterRef": { "name": "demo" }, "groups": [0, 1], "queues": 1 }));
+    bed.converge().await;
+    for group in 0..2 {
+        let topics = ["made", "rmq_sys_own", "%RETRY%billing", if group == 0 { "here" } else { "there" }];
+        let billing = bolide_wire::body::group::SubscriptionGroupConfig {
+            retry_max_times: 3,
+            ..bolide_wire::body::group::SubscriptionGroupConfig::new("billing")
+        };
+        bed.brokers.edit(&address(&bed, group), |state| {
+            state.groups.insert("billing".into(), billing);
+            for name in topics {
+                state.topics.insert(name.into(), TopicConfig::new(name, 3));
+            }
+        });
+    }
+    bed.put_set(spec(3));
+    bed.converge().await;
+    let states = bed.brokers.states();
+    let new = states.get(&address(&bed, 2)).expect("asked");
+    assert_eq!(new.topics.keys().collect::<Vec<_>>(), ["made"]);
+    assert_eq!(new.topics.get("made").map(|topic| topic.write_queue_nums), Some(3));
+    assert_eq!(new.groups.get("billing").map(|group| group.retry_max_times), Some(3));
+    // what is deleted from the new broker afterwards stays deleted
+    bed.brokers.edit(&address(&bed, 2), |state| drop(state.topics.remove("made")));
+    bed.converge().await;
+    assert!(bed.brokers.states().get(&address(&bed, 2)).is_some_and(|state| state.topics.is_empty()));
+}
+
+#[tokio::test]
+async fn a_new_group_waits_for_the_topics_of_an_older_one_that_does_not_answer() {
+    let mut bed = TestBed::new();
+    bed.put_set(spec(1));
+    bed.converge().await;
+    let first = address(&bed, 0);
+    bed.brokers.edit(&first, |state| {
+        state.topics.insert("made".into(), TopicConfig::new("made", 3));
+        state.down = true;
+    });
+    bed.put_set(spec(2));
+    bed.converge().await;
+    let status = bed.set().status.expect("a status");
+    let group = status.groups.get(1).expect("two groups");
+    assert!(!group.joined && group.progress.as_deref().is_some_and(|why| why.contains("older groups")));
+    bed.brokers.edit(&first, |state| state.down = false);
+    bed.converge().await;
+    let held = bed.brokers.states().get(&address(&bed, 1)).map(|state| state.topics.len());
+    assert_eq!(held, Some(1));
 }

@@ -1,8 +1,9 @@
-//! Brokers in memory for tests.
+//! Brokers and nameservers in memory for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bolide_client::desired::OrderChange;
 use bolide_client::{ClientError, ConsumedQueue, QueueStats, ResetTo};
 use bolide_wire::body::group::SubscriptionGroupConfig;
 use bolide_wire::body::topic::TopicConfig;
@@ -20,6 +21,8 @@ pub(crate) struct State {
     pub(crate) progress: BTreeMap<String, Vec<ConsumedQueue>>,
     pub(crate) settings: BTreeMap<String, String>,
     pub(crate) resets: Vec<(String, String, ResetTo)>,
+    /// Order configuration of topics, where the server is a nameserver.
+    pub(crate) order: BTreeMap<String, String>,
     pub(crate) down: bool,
 }
 
@@ -78,8 +81,23 @@ impl Brokers for FakeBrokers {
         self.read(addr, |state| state.topics.get(name).cloned())
     }
 
-    async fn topics(&self, addr: &str) -> Answer<Vec<String>> {
-        self.read(addr, |state| state.topics.keys().cloned().collect())
+    async fn topics(&self, addr: &str) -> Answer<Vec<TopicConfig>> {
+        self.read(addr, |state| state.topics.values().cloned().collect())
+    }
+
+    async fn groups(&self, addr: &str) -> Answer<Vec<SubscriptionGroupConfig>> {
+        self.read(addr, |state| state.groups.values().cloned().collect())
+    }
+
+    async fn order(&self, namesrv: &str, topic: &str) -> Answer<Option<String>> {
+        self.read(namesrv, |state| state.order.get(topic).cloned())
+    }
+
+    async fn change_order(&self, namesrv: &str, topic: &str, change: &OrderChange) -> Answer<()> {
+        self.write(namesrv, |state| match change {
+            OrderChange::Put(value) => drop(state.order.insert(topic.to_owned(), value.clone())),
+            OrderChange::Delete => drop(state.order.remove(topic)),
+        })
     }
 
     async fn put_topic(&self, addr: &str, config: &TopicConfig) -> Answer<()> {

@@ -3,6 +3,7 @@
 use bolide_api::ConsumerGroup;
 use bolide_client::ClientError;
 use bolide_client::desired::{Change, WantedGroup, group_change};
+use bolide_desired::wanted_group;
 
 use crate::brokers::Brokers;
 use crate::context::Context;
@@ -23,7 +24,7 @@ pub(crate) async fn apply<B: Brokers>(
     group: &ConsumerGroup,
     brokers: &[Broker],
 ) -> Applied {
-    let wanted = wanted(group);
+    let wanted = wanted_group(group);
     let mut applied = Applied::default();
     for broker in brokers {
         match on_broker(ctx, &wanted, broker).await {
@@ -33,21 +34,6 @@ pub(crate) async fn apply<B: Brokers>(
         }
     }
     applied
-}
-
-fn wanted(group: &ConsumerGroup) -> WantedGroup {
-    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-    let spec = &group.spec;
-    WantedGroup {
-        name: group.group_name().to_owned(),
-        max_retries: number(spec.max_retries),
-        retry_queues: number(spec.retry_queues),
-        ordered: spec.ordered,
-        broadcast: spec.broadcast,
-        consume_from_min: spec.consume_from_min,
-        notify_on_change: spec.notify_on_change,
-        enabled: !spec.paused,
-    }
 }
 
 async fn on_broker<B: Brokers>(

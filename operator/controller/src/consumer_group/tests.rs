@@ -125,3 +125,18 @@ async fn a_group_goes_with_its_object() {
     assert_eq!(bed.api.object(BILLING), None);
     assert_eq!(bed.brokers.states().get(&address(&bed)).map(|state| state.groups.len()), Some(0));
 }
+
+#[tokio::test]
+async fn stopping_after_any_write_of_a_deletion_ends_the_same() {
+    let mut start = ready_set().await;
+    start.put_group("billing", of_demo(json!({})));
+    start.converge().await;
+    start.sets_are_given = true;
+    let writes = stopped_after_each_write(&start, |bed| {
+        let mut object = bed.api.object(BILLING).expect("there");
+        object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        bed.api.put(BILLING, object);
+    })
+    .await;
+    assert!(writes >= 2, "only {writes} writes were tried");
+}

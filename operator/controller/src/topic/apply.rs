@@ -1,9 +1,10 @@
 //! Brings one topic on all of its broker groups to what is wanted, by the same difference that `bolide up` uses.
 
-use bolide_api::topic::{TopicGroupStatus, TopicType};
+use bolide_api::topic::TopicGroupStatus;
 use bolide_api::{BrokerSet, Topic};
 use bolide_client::ClientError;
-use bolide_client::desired::{Change, WantedTopic, topic_change};
+use bolide_client::desired::{Change, WantedTopic, order_change, topic_change};
+use bolide_desired::{order_configuration, wanted_topic};
 use bolide_wire::body::topic::TopicConfig;
 
 use crate::brokers::Brokers;
@@ -11,7 +12,7 @@ use crate::context::Context;
 use crate::target::{self, Broker};
 
 /// What came of it, over all groups.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Outcome {
     /// The topic as it now is on each group that was reached.
     pub(crate) groups: Vec<TopicGroupStatus>,
@@ -23,35 +24,47 @@ pub(crate) struct Outcome {
     pub(crate) conflicts: Vec<String>,
     /// Brokers that did not do what they were asked.
     pub(crate) failures: Vec<String>,
+    /// Why some nameserver does not know the order configuration of the topic.
+    pub(crate) untold: Option<ClientError>,
 }
 
 /// Every group is tried, whatever happens on others.
 pub(crate) async fn apply<B: Brokers>(ctx: &Context<B>, topic: &Topic, set: &BrokerSet) -> Outcome {
     let mut outcome = Outcome::default();
-    let here = |broker: &Broker| match &topic.spec.groups {
-        Some(groups) => groups.contains(&broker.group),
-        // a group on its way out gets nothing new
-        None => broker.group < set.spec.groups,
-    };
-    let wanted = wanted(topic);
-    for broker in target::brokers(set).iter().filter(|broker| here(broker)) {
+    let wanted = wanted_topic(set, topic);
+    let here =
+        |broker: &&Broker| wanted.brokers.as_ref().is_none_or(|brokers| brokers.contains(&broker.name));
+    for broker in target::brokers(set).iter().filter(here) {
         if let Err(error) = on_broker(ctx, &wanted, broker, &mut outcome).await {
             outcome.failures.push(format!("{}: {error}", broker.name));
         }
     }
+    let order = order_configuration(set, topic);
+    if outcome.conflicts.is_empty() && order.is_some() {
+        outcome.untold = tell_order(ctx, &wanted.name, order.as_deref(), set).await;
+    }
     outcome
 }
 
-fn wanted(topic: &Topic) -> WantedTopic {
-    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-    WantedTopic {
-        name: topic.topic_name().to_owned(),
-        queues: number(topic.spec.queues),
-        permission: number(topic.spec.permission.bits()),
-        message_type: topic.spec.type_.message_type().to_owned(),
-        order: topic.spec.type_ == TopicType::Ordered,
-        brokers: None,
+/// Brings every nameserver to the wanted order configuration of a topic; returns what went wrong on the last that did not take it.
+pub(crate) async fn tell_order<B: Brokers>(
+    ctx: &Context<B>,
+    topic: &str,
+    order: Option<&str>,
+    set: &BrokerSet,
+) -> Option<ClientError> {
+    let mut failed = None;
+    for namesrv in target::nameservers(set) {
+        let told = async {
+            let found = ctx.brokers.order(&namesrv, topic).await?;
+            match order_change(order, found.as_deref()) {
+                Some(change) => ctx.brokers.change_order(&namesrv, topic, &change).await,
+                None => Ok(()),
+            }
+        };
+        failed = told.await.err().or(failed);
     }
+    failed
 }
 
 async fn on_broker<B: Brokers>(

@@ -192,3 +192,62 @@ async fn a_topic_of_another_type_and_a_missing_cluster_are_said() {
     assert_eq!(reason(&bed, "half"), "NoBrokerGroup");
     assert_eq!(reason(&bed, "lost"), "ClusterNotFound");
 }
+
+fn order(bed: &TestBed, topic: &str) -> Vec<Option<String>> {
+    let pods = bed.set().status.unwrap_or_default().nameserver_pods;
+    let states = bed.brokers.states();
+    pods.iter().map(|pod| states.get(pod).and_then(|state| state.order.get(topic).cloned())).collect()
+}
+
+#[tokio::test]
+async fn every_nameserver_knows_the_order_of_an_ordered_topic_also_a_later_one() {
+    let mut bed = ready_set(2).await;
+    bed.put_topic("orders", of_demo(json!({ "type": "Ordered" })));
+    bed.put_topic("plain", of_demo(json!({})));
+    bed.converge().await;
+    let wanted = Some("demo-broker-0:4;demo-broker-1:4".to_owned());
+    assert_eq!(order(&bed, "orders"), [wanted.clone(), wanted.clone()]);
+    assert_eq!(order(&bed, "plain"), [None, None]);
+    let mut spec = BrokerSetSpec { groups: 3, ..BrokerSetSpec::default() };
+    spec.nameservers.replicas = 3;
+    bed.put_set(spec);
+    bed.converge().await;
+    let wanted = Some("demo-broker-0:4;demo-broker-1:4;demo-broker-2:4".to_owned());
+    assert_eq!(order(&bed, "orders"), vec![wanted; 3]);
+    delete(&bed, ORDERS);
+    bed.converge().await;
+    assert_eq!(order(&bed, "orders"), vec![None; 3]);
+}
+
+#[tokio::test]
+async fn a_nameserver_that_is_away_makes_a_new_ordered_topic_wait_and_leaves_an_old_one_ready() {
+    let mut bed = ready_set(1).await;
+    bed.put_topic("orders", of_demo(json!({ "type": "Ordered" })));
+    bed.converge().await;
+    let pods = bed.set().status.unwrap_or_default().nameserver_pods;
+    bed.brokers.edit(&pods[0], |state| state.down = true);
+    bed.put_topic("bills", of_demo(json!({ "type": "Ordered" })));
+    bed.converge().await;
+    assert_eq!(
+        (reason(&bed, "orders"), reason(&bed, "bills")),
+        ("Ready".into(), "NameserverUnavailable".into())
+    );
+    bed.brokers.edit(&pods[0], |state| state.down = false);
+    bed.converge().await;
+    assert_eq!(reason(&bed, "bills"), "Ready");
+}
+
+#[tokio::test]
+async fn stopping_after_any_write_of_a_deletion_or_a_narrowing_ends_the_same() {
+    let mut start = ready_set(2).await;
+    start.put_topic("orders", of_demo(json!({ "type": "Ordered" })));
+    start.put_topic("bills", of_demo(json!({})));
+    start.converge().await;
+    start.sets_are_given = true;
+    let writes = stopped_after_each_write(&start, |bed| {
+        delete(bed, ORDERS);
+        bed.put_topic("bills", of_demo(json!({ "queues": 2 })));
+    })
+    .await;
+    assert!(writes >= 10, "only {writes} writes were tried");
+}

@@ -21,6 +21,8 @@ pub fn text() -> Result<String, WriteError> {
         "adminPort": names::ADMIN_PORT,
         "kvConfigPath": "/data/kvConfig.json",
         "listenPort": names::NAMESERVER_PORT,
+        // routes tell clients the queues of ordered topics
+        "orderMessageEnable": true,
     }))
 }
 
