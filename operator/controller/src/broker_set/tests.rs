@@ -365,14 +365,14 @@ async fn stopping_after_any_write_while_a_volume_grows_ends_the_same() {
 
 #[tokio::test]
 async fn stopping_after_any_write_while_a_set_stops_ends_the_same() {
-    stopped_in_a_change(spec(2), 3, |bed| bed.put_set(BrokerSetSpec { stopped: true, ..spec(2) })).await;
+    stopped_in_a_change(spec(1), 3, |bed| bed.put_set(BrokerSetSpec { stopped: true, ..spec(1) })).await;
 }
 
 #[tokio::test]
 async fn stopping_after_any_write_of_a_hot_and_a_cold_setting_ends_the_same() {
-    stopped_in_a_change(spec(2), 5, |bed| {
+    stopped_in_a_change(spec(1), 5, |bed| {
         let flush = bolide_api::broker_set::Flush::Sync;
-        bed.put_set(BrokerSetSpec { flush, auto_create_topics: true, network_policy: false, ..spec(2) });
+        bed.put_set(BrokerSetSpec { flush, auto_create_topics: true, network_policy: false, ..spec(1) });
     })
     .await;
 }
