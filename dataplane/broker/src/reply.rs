@@ -129,11 +129,13 @@ pub(crate) fn code_of(failure: &Failure) -> ResponseCode {
         Failure::TooLate(_) => ResponseCode::ILLEGAL_OPERATION,
         Failure::Refused(refusal) => match refusal {
             Refusal::Busy => ResponseCode::SYSTEM_BUSY,
-            Refusal::DiskFull | Refusal::Poisoned | Refusal::Closed => ResponseCode::SERVICE_NOT_AVAILABLE,
+            Refusal::DiskFull | Refusal::Poisoned | Refusal::Closed | Refusal::NotMaster => {
+                ResponseCode::SERVICE_NOT_AVAILABLE
+            }
             Refusal::Invalid => ResponseCode::MESSAGE_ILLEGAL,
         },
         Failure::Append(error) => match error {
-            AppendError::DiskFull | AppendError::Poisoned | AppendError::Closed => {
+            AppendError::DiskFull | AppendError::Poisoned | AppendError::Closed | AppendError::NotMaster => {
                 ResponseCode::SERVICE_NOT_AVAILABLE
             }
             AppendError::NoSegment => ResponseCode::SYSTEM_ERROR,

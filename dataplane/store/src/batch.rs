@@ -105,6 +105,8 @@ pub enum Ack {
     Appended,
     /// Forced to disk: survives the end of the machine.
     Flushed,
+    /// Visible: written, flushed if the flush mode says so, and held by every replica in sync.
+    Confirmed,
 }
 
 /// Where a record came to lie.
@@ -136,6 +138,9 @@ pub enum AppendError {
     /// The store was closed before the records were written.
     #[error("the store is closed")]
     Closed,
+    /// The replica stopped leading before the acknowledgement. The records may or may not stay.
+    #[error("this replica is not the master any more")]
+    NotMaster,
 }
 
 /// An append that was not accepted; nothing happened, everything is handed back.
@@ -171,6 +176,9 @@ pub enum Refusal {
     /// The store is closed or closing.
     #[error("the store is closed")]
     Closed,
+    /// This replica does not lead.
+    #[error("this replica is not the master")]
+    NotMaster,
     /// Entries and bytes do not agree, or a record or group is larger than a commit log file.
     #[error("the batch is malformed or larger than a commit log file")]
     Invalid,

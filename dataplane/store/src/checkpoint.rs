@@ -9,11 +9,12 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use bolide_wire::{QueueId, TopicName};
+use bolide_wire::{LogOffset, QueueId, TopicName};
 
 use crate::{
     consume_queue::QueueState,
     disk::{Disk, replace_small},
+    epochs::EpochStart,
     shared::Shared,
 };
 
@@ -30,6 +31,8 @@ const MAGIC: [u8; 8] = *b"BOLIDECK";
 const FLUSHED_MAGIC: [u8; 8] = *b"BOLIDEFL";
 /// Version of both formats.
 const VERSION: u32 = 1;
+/// Version of a checkpoint that knows of epochs. One that does not is written in version 1.
+const EPOCHS_VERSION: u32 = 2;
 /// Bytes of the original's file.
 const JAVA_BYTES: usize = 4096;
 /// A checkpoint is never larger: some 800,000 queues with long names.
@@ -51,16 +54,19 @@ pub(crate) struct Checkpoint {
     /// The store was closed and the log ends at D.
     pub(crate) clean: bool,
     pub(crate) queues: Vec<QueueState>,
+    /// Epochs that begin below D.
+    pub(crate) epochs: Vec<EpochStart>,
 }
 
 impl Checkpoint {
     /// Layout: magic 8, version 4, clean 4, D 8, indexed 8, log min 8, index time 8,
     /// store time 8, queues 4; each queue: topic length 2, topic,
-    /// id 4, min 8, written 8; CRC32 of all before it 4. Big-endian.
+    /// id 4, min 8, written 8; version 2: epochs 4, each epoch 8, start 8; CRC32 of all before it 4. Big-endian.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.queues.len().saturating_mul(64).saturating_add(64));
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&VERSION.to_be_bytes());
+        let version = if self.epochs.is_empty() { VERSION } else { EPOCHS_VERSION };
+        out.extend_from_slice(&version.to_be_bytes());
         out.extend_from_slice(&u32::from(self.clean).to_be_bytes());
         out.extend_from_slice(&self.log_offset.to_be_bytes());
         out.extend_from_slice(&self.indexed.to_be_bytes());
@@ -76,6 +82,13 @@ impl Checkpoint {
             out.extend_from_slice(&queue.min.to_be_bytes());
             out.extend_from_slice(&queue.written.to_be_bytes());
         }
+        if !self.epochs.is_empty() {
+            out.extend_from_slice(&u32::try_from(self.epochs.len()).unwrap_or(u32::MAX).to_be_bytes());
+        }
+        for entry in &self.epochs {
+            out.extend_from_slice(&entry.epoch.to_be_bytes());
+            out.extend_from_slice(&entry.start.0.to_be_bytes());
+        }
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_be_bytes());
         out
@@ -84,7 +97,11 @@ impl Checkpoint {
     /// `None` for anything that `encode` does not make; recovery then reads the whole log.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader(checked(bytes)?);
-        if reader.take::<8>()? != MAGIC || reader.u32()? != VERSION {
+        if reader.take::<8>()? != MAGIC {
+            return None;
+        }
+        let version = reader.u32()?;
+        if version != VERSION && version != EPOCHS_VERSION {
             return None;
         }
         let mut found = Self {
@@ -95,6 +112,7 @@ impl Checkpoint {
             index_time: reader.i64()?,
             store_timestamp: reader.i64()?,
             queues: Vec::new(),
+            epochs: Vec::new(),
         };
         for _ in 0..reader.u32()? {
             let len = u16::from_be_bytes(reader.take()?);
@@ -104,6 +122,11 @@ impl Checkpoint {
                 return None;
             }
             found.queues.push(QueueState { topic: TopicName::internal(topic).ok()?, id, min, written });
+        }
+        let epochs = if version == EPOCHS_VERSION { reader.u32()? } else { 0 };
+        for _ in 0..epochs {
+            let (epoch, start) = (reader.u64()?, LogOffset(reader.u64()?));
+            found.epochs.push(EpochStart { epoch, start });
         }
         reader.0.is_empty().then_some(found)
     }
@@ -258,6 +281,7 @@ impl Shared {
             log_min: self.log.min(),
             clean: clean && offset == self.log.appended(),
             queues: self.queues.states(),
+            epochs: self.epochs.lock().below(offset),
         };
         let root = &self.config.root;
         let disk = self.disk.as_ref();
@@ -282,6 +306,7 @@ mod tests {
             store_timestamp: 1_700_000_000_000,
             clean: true,
             queues,
+            epochs: vec![EpochStart { epoch: 3, start: LogOffset(11) }],
         }
     }
 
@@ -295,6 +320,16 @@ mod tests {
             assert_eq!(Checkpoint::decode(&damaged), None, "byte {at}");
             assert_eq!(Checkpoint::decode(&bytes[..at]), None, "cut at {at}");
         }
+    }
+
+    #[test]
+    fn a_checkpoint_without_epochs_has_the_form_it_had_before_there_were_any() {
+        let without = Checkpoint { epochs: Vec::new(), ..sample() };
+        let bytes = without.encode();
+        assert_eq!(bytes[8..12], [0, 0, 0, 1]);
+        assert_eq!(sample().encode()[8..12], [0, 0, 0, 2]);
+        assert_eq!(sample().encode().len(), bytes.len() + 20);
+        assert_eq!(Checkpoint::decode(&bytes), Some(without));
     }
 
     #[test]

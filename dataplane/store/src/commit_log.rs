@@ -1,12 +1,15 @@
 //! The commit log: segments and the watermarks that say how far what has come.
 //!
-//! Invariants: `dispatched <= confirmed <= appended` and `flushed <= appended`. Bytes below `appended` are never changed.
-//! `confirmed` is a minimum over watermarks; a replica's acknowledgement joins it as one more.
+//! Invariants: `dispatched <= confirmed <= appended` and `flushed <= appended`. Bytes below `dispatched` are never changed,
+//! those below `appended` only by a truncation. `confirmed` is a minimum over watermarks, what the replicas have among them.
 
 pub(crate) mod append;
 pub(crate) mod dispatch;
 pub(crate) mod load;
+pub(crate) mod raw;
 pub(crate) mod recover;
+pub(crate) mod replay;
+pub(crate) mod role;
 pub(crate) mod scan;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -39,28 +42,35 @@ pub(crate) struct CommitLog {
     flush: Flush,
     appended: AtomicU64,
     flushed: AtomicU64,
+    /// Every replica in sync has the log up to here; without replicas no bound.
+    replicated: AtomicU64,
     dispatched: AtomicU64,
     newest_time: AtomicI64,
+    /// Number of truncations so far: tells a reader that bytes it read may have been cut off meanwhile.
+    truncations: AtomicU64,
 }
 
 impl CommitLog {
-    pub(crate) fn new(segments: Segments, flush: Flush) -> Self {
+    pub(crate) fn new(segments: Segments, flush: Flush, replicated: bool) -> Self {
         Self {
             segments,
             flush,
             appended: AtomicU64::new(0),
             flushed: AtomicU64::new(0),
+            replicated: AtomicU64::new(if replicated { 0 } else { u64::MAX }),
             dispatched: AtomicU64::new(0),
             newest_time: AtomicI64::new(0),
+            truncations: AtomicU64::new(0),
         }
     }
 
-    /// Recovery has found the log's end.
-    pub(crate) fn start_at(&self, end: u64, flushed: u64, newest_time: i64) {
+    /// Recovery has found the log's end, and has dispatched what is certainly confirmed.
+    pub(crate) fn start_at(&self, end: u64, flushed: u64, dispatched: u64, newest_time: i64) {
         self.newest_time.store(newest_time, Ordering::Release);
         self.appended.store(end, Ordering::Release);
         self.flushed.store(flushed.min(end), Ordering::Release);
-        self.dispatched.store(end, Ordering::Release);
+        self.dispatched.store(dispatched, Ordering::Release);
+        self.replicated.fetch_max(dispatched, Ordering::AcqRel);
     }
 
     pub(crate) fn min(&self) -> u64 {
@@ -83,11 +93,30 @@ impl CommitLog {
         self.flushed.fetch_max(offset, Ordering::AcqRel);
     }
 
+    /// The confirm offset: what the flush mode allows here and every replica in sync has.
     pub(crate) fn confirmed(&self) -> u64 {
-        match self.flush {
+        let here = match self.flush {
             Flush::Async => self.appended(),
             Flush::Sync => self.appended().min(self.flushed()),
-        }
+        };
+        here.min(self.replicated.load(Ordering::Acquire))
+    }
+
+    /// Every replica in sync has the log up to `offset`; false when that is no news.
+    pub(crate) fn set_replicated(&self, offset: u64) -> bool {
+        self.replicated.fetch_max(offset, Ordering::AcqRel) < offset
+    }
+
+    /// The log ends at `to`, which is not below `dispatched`. Before the bytes after it change.
+    pub(crate) fn rewind(&self, to: u64) {
+        self.replicated.fetch_min(to, Ordering::AcqRel);
+        self.flushed.fetch_min(to, Ordering::AcqRel);
+        self.appended.store(to, Ordering::Release);
+        self.truncations.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn truncations(&self) -> u64 {
+        self.truncations.load(Ordering::Acquire)
     }
 
     pub(crate) fn dispatched(&self) -> u64 {

@@ -42,6 +42,9 @@ pub struct StoreConfig {
     /// Records within this distance of the log's end count as being in memory. Default: 40 % of the machine's or the
     /// container's memory.
     pub hot_bytes: u64,
+    /// True: the store is one of several replicas. It opens following, shows only what [`crate::Store::set_confirmed`]
+    /// allows, and takes appends between [`crate::Store::lead`] and [`crate::Store::follow`]. Default false.
+    pub replicated: bool,
     /// What is deleted when, and when appends are refused.
     pub retention: RetentionConfig,
 }
@@ -83,6 +86,7 @@ impl StoreConfig {
             checkpoint_bytes: 64 << 20,
             max_unwritten_queue_bytes: 64 << 20,
             hot_bytes: memory_bytes().saturating_mul(2) / 5,
+            replicated: false,
             retention: RetentionConfig::default(),
         }
     }

@@ -14,7 +14,7 @@ use bolide_wire::{LogOffset, QueueOffset};
 
 pub(crate) use files::QueueFiles;
 pub use queue::Queue;
-pub(crate) use table::{QueueState, Queues};
+pub(crate) use table::{QueueState, Queues, Replayed};
 
 /// Bytes of a unit.
 pub(crate) const UNIT_BYTES: usize = 20;

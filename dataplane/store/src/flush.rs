@@ -29,6 +29,7 @@ impl Shared {
         }
         self.metrics.flush_seconds.observe(self.clock.monotonic().saturating_sub(start).as_secs_f64());
         self.log.set_flushed(to);
+        self.progressed();
         self.advance();
         true
     }
@@ -46,7 +47,7 @@ impl Shared {
 
     /// Makes it durable that the log is on disk up to here. In place, since there may be no room for a new file; a single
     /// sector is old or new, and a bad one only makes recovery less strict.
-    fn note_flushed(&self, offset: u64) -> io::Result<()> {
+    pub(crate) fn note_flushed(&self, offset: u64) -> io::Result<()> {
         let file = self.disk.open(&self.config.root.join(FLUSHED_FILE))?;
         file.write_at(&mut [IoSlice::new(&checkpoint::encode_flushed(offset))], 0)?;
         file.sync_data()

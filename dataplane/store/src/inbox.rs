@@ -34,14 +34,14 @@ pub(crate) enum NotTaken {
 }
 
 impl Inbox {
-    /// Adds a request if there is room. A batch larger than all the room is taken when nothing else waits.
-    pub(crate) fn push(
+    /// Adds a request of so many bytes if there is room. One larger than all the room is taken when nothing else waits.
+    pub(crate) fn push<T: Into<Request>>(
         &self,
-        request: Request,
+        request: T,
+        bytes: usize,
         max_batches: usize,
         max_bytes: usize,
-    ) -> Result<(), (NotTaken, Request)> {
-        let bytes = request.batch.buf.len();
+    ) -> Result<(), (NotTaken, T)> {
         let mut waiting = self.waiting.lock();
         if waiting.closed {
             return Err((NotTaken::Closed, request));
@@ -52,13 +52,34 @@ impl Inbox {
             return Err((NotTaken::Full, request));
         }
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        waiting.requests.push(request);
+        waiting.requests.push(request.into());
         let wake = std::mem::take(&mut waiting.idle);
         drop(waiting);
         if wake {
             self.arrival.notify_one();
         }
         Ok(())
+    }
+
+    /// Adds a request of the store's owner, for which there is always room: it has few under way at a time. `None` once
+    /// taken.
+    pub(crate) fn push_control(&self, request: Request) -> Option<Request> {
+        let mut waiting = self.waiting.lock();
+        if waiting.closed {
+            return Some(request);
+        }
+        waiting.requests.push(request);
+        let wake = std::mem::take(&mut waiting.idle);
+        drop(waiting);
+        if wake {
+            self.arrival.notify_one();
+        }
+        None
+    }
+
+    /// A batch that did not come this way will be dispatched.
+    pub(crate) fn count(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// A batch of this many bytes is dispatched or has failed.

@@ -36,6 +36,7 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)
 )]
 
+mod acknowledging;
 mod batch;
 mod checkpoint;
 mod clock;
@@ -43,13 +44,16 @@ mod commit_log;
 mod config;
 mod consume_queue;
 pub mod disk;
+mod epochs;
 mod flush;
 mod inbox;
 mod index;
 mod mapped;
 mod metrics;
+pub mod mutations;
 mod observer;
 mod read;
+mod replica;
 mod retention;
 mod segment;
 mod shared;
@@ -57,6 +61,7 @@ mod steps;
 mod store;
 mod threads;
 
+pub use acknowledging::Acknowledging;
 pub use batch::{
     Ack, AppendBatch, AppendError, Done, Entry, Keys, Placed, Refusal, Refused, Tags, index_hash,
 };
@@ -65,9 +70,11 @@ pub use commit_log::{Watermarks, load::OpenError, recover::Recovery};
 pub use config::{Flush, RetentionConfig, StoreConfig, memory_bytes};
 pub use consume_queue::{Queue, Unit};
 pub use disk::{Disk, DiskFile, RealDisk};
+pub use epochs::{EPOCH_TOPIC, EpochStart};
 pub use metrics::StoreMetrics;
 pub use observer::Observer;
 pub use read::{Boundary, ReadLimits, ReadResult, ReadStatus, RecordFilter};
+pub use replica::{RawDone, RawError, RoleDone, RoleError};
 pub use retention::DiskUsage;
 pub use steps::Steps;
 pub use store::Store;

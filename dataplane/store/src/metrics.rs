@@ -148,6 +148,7 @@ impl StoreMetrics {
             Refusal::DiskFull => "disk_full",
             Refusal::Poisoned => "poisoned",
             Refusal::Closed => "closed",
+            Refusal::NotMaster => "not_master",
             Refusal::Invalid => "invalid",
         };
         self.refused.with_label_values(&[label]).inc();

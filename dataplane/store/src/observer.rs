@@ -12,13 +12,20 @@ pub trait Observer: Send + Sync {
     /// checkpoint, if that is older) through `apply`. 0 means all there is.
     fn replay_from(&self) -> LogOffset;
 
-    /// A confirmed record. Recovery: every record at or after `replay_from`. Later: records whose `Entry::state` is
-    /// true. In the order of the log, one at a time. Must not append and wait.
+    /// A confirmed record. Recovery: every record at or after `replay_from`. Later: every record of a replica that
+    /// follows, and of one that leads those whose `Entry::state` is true. In the order of the log, one at a time. Must not
+    /// append and wait, nor delete a topic.
     fn apply(&self, record: &RecordRef<'_>, at: LogOffset);
 
     /// Third field of a record's consume queue unit, when it is rebuilt; must give what `Entry::tags` gave.
     fn tags_code(&self, record: &RecordRef<'_>) -> i64 {
         record.properties().tags_code()
+    }
+
+    /// With replicas: the log now ends at `appended`, and is on disk up to `flushed`. Both go back at a truncation. Called
+    /// from a thread of the store, possibly with locks held; must not call the store and must not block.
+    fn progressed(&self, appended: LogOffset, flushed: LogOffset) {
+        let _ = (appended, flushed);
     }
 
     /// Records became visible in a queue with `Queue::watched` set. Called without locks, from a thread of the store;

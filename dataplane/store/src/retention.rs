@@ -75,6 +75,7 @@ impl Shared {
         if deleted > 0 {
             let log_min = self.log.min();
             tracing::info!(files = deleted, min = log_min, "old commit log files deleted");
+            self.epochs.lock().prune(log_min);
             self.queues.advance_min(log_min)?;
             self.index.remove_below(log_min)?;
         }

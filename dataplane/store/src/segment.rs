@@ -190,19 +190,23 @@ impl Segments {
         self.disk.sync_dir(&self.dir)
     }
 
-    /// Removes all segments that start after `offset`; for recovery.
+    /// Removes all segments that start after `offset`, durable.
     pub(crate) fn remove_after(&self, offset: u64) -> io::Result<()> {
+        let mut spare = self.spare.lock();
         let list = self.list.load_full();
-        let kept: Vec<_> = list.iter().filter(|segment| segment.base <= offset).cloned().collect();
-        if kept.len() == list.len() {
+        let gone: Vec<_> = list.iter().filter(|segment| segment.base > offset).collect();
+        if gone.is_empty() {
             return Ok(());
         }
-        // The newest first, so that a crash leaves no gap.
-        for segment in list.iter().rev().filter(|segment| segment.base > offset) {
-            self.disk.remove(&self.path(segment.base))?;
+        self.list
+            .rcu(|list| list.iter().filter(|segment| segment.base <= offset).cloned().collect::<Vec<_>>());
+        // The newest first and each by itself, so that no crash leaves a gap.
+        let spare = spare.take().map(|spare| spare.base);
+        for base in spare.into_iter().chain(gone.iter().rev().map(|segment| segment.base)) {
+            self.disk.remove(&self.path(base))?;
+            self.disk.sync_dir(&self.dir)?;
         }
-        self.list.store(Arc::new(kept));
-        self.disk.sync_dir(&self.dir)
+        Ok(())
     }
 
     /// Removes the spare segment; for a clean close.

@@ -8,13 +8,16 @@ use std::{
     },
 };
 
+use bolide_wire::LogOffset;
 use parking_lot::Mutex;
 
 use crate::{
     AppendError, Clock, Disk, StoreConfig, StoreMetrics,
+    acknowledging::Gate,
     commit_log::{CommitLog, dispatch::Dispatcher},
     consume_queue::Queues,
     disk::DiskLock,
+    epochs::EpochTable,
     inbox::{Bell, Inbox},
     index::Index,
     observer::Observer,
@@ -31,6 +34,10 @@ pub(crate) struct Shared {
     pub(crate) index: Index,
     pub(crate) inbox: Inbox,
     pub(crate) dispatcher: Mutex<Dispatcher>,
+    /// Appends are taken; always without replicas. Changed to true by the writer only.
+    pub(crate) leading: AtomicBool,
+    pub(crate) gate: Gate,
+    pub(crate) epochs: Mutex<EpochTable>,
     /// One flush at a time: a failed fsync is reported once, and whoever sees it must poison the store before another
     /// flush can claim success.
     pub(crate) flushing: Mutex<()>,
@@ -53,11 +60,14 @@ pub(crate) struct Bells {
     pub(crate) index: Bell,
     pub(crate) segment: Bell,
     pub(crate) retention: Bell,
+    pub(crate) dispatch: Bell,
 }
 
 impl Bells {
     pub(crate) fn close(&self) {
-        for bell in [&self.flush, &self.checkpoint, &self.index, &self.segment, &self.retention] {
+        for bell in
+            [&self.flush, &self.checkpoint, &self.index, &self.segment, &self.retention, &self.dispatch]
+        {
             bell.close();
         }
     }
@@ -66,6 +76,17 @@ impl Bells {
 impl Shared {
     pub(crate) fn poisoned(&self) -> bool {
         self.poisoned.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.leading.load(Ordering::SeqCst)
+    }
+
+    /// The end of the log has moved, or what of it is on disk.
+    pub(crate) fn progressed(&self) {
+        if self.config.replicated {
+            self.observer.progressed(LogOffset(self.log.appended()), LogOffset(self.log.flushed()));
+        }
     }
 
     /// A write or fsync failed: what is on disk is not known any more. Nothing is acknowledged from now on.

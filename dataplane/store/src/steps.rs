@@ -4,7 +4,10 @@ use std::{io, sync::Arc};
 
 use crate::{
     checkpoint::Checkpointer,
-    commit_log::append::{Request, Writer},
+    commit_log::{
+        append::{Request, Writer},
+        replay::Follower,
+    },
     flush::Flusher,
     index::Indexer,
     retention::Retention,
@@ -16,6 +19,7 @@ pub struct Steps {
     pub(crate) shared: Arc<Shared>,
     pub(crate) writer: Writer,
     pub(crate) flusher: Flusher,
+    pub(crate) follower: Follower,
     pub(crate) checkpointer: Checkpointer,
     pub(crate) indexer: Indexer,
     pub(crate) retention: Retention,
@@ -40,6 +44,7 @@ impl Steps {
             shared: Arc::clone(shared),
             writer: Writer::new(Arc::clone(shared), segment, end, newest),
             flusher: Flusher::new(Arc::clone(shared)),
+            follower: Follower::new(Arc::clone(shared)),
             checkpointer: Checkpointer::new(Arc::clone(shared)),
             indexer: Indexer::new(Arc::clone(shared)),
             retention: Retention::new(Arc::clone(shared)),
@@ -47,7 +52,7 @@ impl Steps {
         })
     }
 
-    /// Writes all waiting batches; returns how many there were.
+    /// Does all that waits for the writer; returns how many requests there were.
     pub fn write(&mut self) -> usize {
         self.shared.inbox.take(&mut self.requests);
         let count = self.requests.len();
@@ -58,6 +63,12 @@ impl Steps {
     /// One group flush; false when there was nothing to flush.
     pub fn flush(&mut self) -> bool {
         self.flusher.step()
+    }
+
+    /// Makes a stretch of confirmed log visible that no writer holds in memory: what a replica that follows was given, and
+    /// what a new master found. True when more is confirmed.
+    pub fn dispatch(&mut self) -> bool {
+        self.follower.step()
     }
 
     /// One checkpoint, if there is anything new; false when none was made.

@@ -13,18 +13,21 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{
-    Ack, AppendBatch, AppendError, Boundary, Clock, Disk, DiskUsage, Done, Observer, OpenError, Queue,
-    ReadLimits, ReadResult, RecordFilter, Recovery, Refusal, Refused, StoreConfig, StoreMetrics, Unit,
-    Watermarks,
+    Ack, Acknowledging, AppendBatch, AppendError, Boundary, Clock, Disk, DiskUsage, Done, Observer,
+    OpenError, Queue, ReadLimits, ReadResult, RecordFilter, Recovery, Refusal, Refused, StoreConfig,
+    StoreMetrics, Unit, Watermarks,
+    acknowledging::Gate,
     checkpoint::{self, ABORT_FILE, CHECKPOINT_FILE, Checkpoint, FLUSHED_FILE},
     commit_log::{
         CommitLog,
-        append::{self, Request},
+        append::{self, Append},
+        dispatch::Dispatcher,
         load::load_segments,
         recover::LastRun,
     },
     consume_queue::{QueueFiles, Queues},
     disk::{read_small, replace_small},
+    epochs::EpochTable,
     inbox::{Inbox, NotTaken},
     index::{Index, IndexFiles, file::Shape},
     read::ByUnit,
@@ -111,12 +114,17 @@ impl Store {
         let queue_files = QueueFiles::new(Arc::clone(&disk), queue_dir, config.queue_file_units);
         let shape = Shape { slots: config.index_slots, entries: config.index_entries };
         let index = IndexFiles::open(Arc::clone(&disk), root.join("index"), shape).map_err(failed())?;
+        let replicated = config.replicated;
+        let gate = Gate::new(if replicated { Acknowledging::No } else { Acknowledging::Yes });
         let shared = Arc::new(Shared {
-            log: CommitLog::new(segments, config.flush),
+            log: CommitLog::new(segments, config.flush, replicated),
             queues: Queues::new(queue_files),
             index: Index::new(index),
             inbox: Inbox::default(),
-            dispatcher: Mutex::default(),
+            dispatcher: Mutex::new(Dispatcher::new(if replicated { u64::MAX } else { 0 })),
+            leading: AtomicBool::new(!replicated),
+            gate,
+            epochs: Mutex::new(EpochTable::default()),
             flushing: Mutex::default(),
             checkpointing: Mutex::default(),
             checkpointed: AtomicU64::new(0),
@@ -140,6 +148,7 @@ impl Store {
             records = recovery.records,
             bytes = recovery.bytes,
             cut = recovery.cut,
+            visible = recovery.visible,
             "store recovered"
         );
         let inner = Inner { shared, recovery, threads: Mutex::new(None) };
@@ -162,7 +171,12 @@ impl Store {
         {
             return refuse(Refusal::DiskFull, batch, done);
         }
-        if shared.queues.unwritten_bytes() >= shared.config.max_unwritten_queue_bytes {
+        if !shared.leads() {
+            return refuse(Refusal::NotMaster, batch, done);
+        }
+        if shared.queues.unwritten_bytes() >= shared.config.max_unwritten_queue_bytes
+            || shared.gate.held() >= shared.config.max_pending_batches
+        {
             return refuse(Refusal::Busy, batch, done);
         }
         if !append::is_valid(&batch, shared.config.segment_bytes) {
@@ -172,14 +186,19 @@ impl Store {
             done(Ok(Vec::new()));
             return Ok(());
         }
-        let (batches, bytes) = (shared.config.max_pending_batches, shared.config.max_pending_bytes);
-        shared.inbox.push(Request { batch, ack, done }, batches, bytes).or_else(|(why, request)| {
+        let (batches, limit) = (shared.config.max_pending_batches, shared.config.max_pending_bytes);
+        let bytes = batch.buf.len();
+        shared.inbox.push(Append { batch, ack, done }, bytes, batches, limit).or_else(|(why, append)| {
             let reason = match why {
                 NotTaken::Full => Refusal::Busy,
                 NotTaken::Closed => Refusal::Closed,
             };
-            refuse(reason, request.batch, request.done)
+            refuse(reason, append.batch, append.done)
         })
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.inner.shared
     }
 
     /// A queue, if anything was ever asked of it or is in it.
@@ -356,7 +375,10 @@ impl Shared {
         self.fail_waiting(AppendError::Closed);
         while self.index_step() {}
         let done = self.index_sync(true) && self.checkpoint(true);
-        if !done || self.poisoned() || self.checkpoint_offset() != self.log.appended() {
+        let (covered, end) = (self.checkpoint_offset(), self.log.appended());
+        // With replicas the rest may still wait for the confirm offset; it is on disk.
+        let complete = covered == end || self.config.replicated && self.log.flushed() == end;
+        if !done || self.poisoned() || !complete {
             tracing::error!("the store could not be closed cleanly; the next start recovers it");
             return;
         }

@@ -11,6 +11,8 @@ use crate::{Flush, retention::MEASURE_INTERVAL, shared::Shared, steps::Steps};
 
 /// Time after which the index looks for keys that are too few to ring for.
 const INDEX_INTERVAL: Duration = Duration::from_secs(1);
+/// Time after which dispatch looks for confirmed log that nobody rang for.
+const DISPATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Time after which a failed segment is tried again.
 const SEGMENT_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -20,7 +22,9 @@ pub(crate) struct Threads {
 
 impl Threads {
     pub(crate) fn start(shared: &Arc<Shared>, steps: Steps) -> io::Result<Self> {
-        let Steps { mut writer, mut flusher, mut checkpointer, mut indexer, mut retention, .. } = steps;
+        let Steps {
+            mut writer, mut flusher, mut follower, mut checkpointer, mut indexer, mut retention, ..
+        } = steps;
         let mut handles = Vec::new();
         let mut spawn = |name: &str, run: Box<dyn FnOnce() + Send>| -> io::Result<()> {
             handles.push(Builder::new().name(name.to_owned()).spawn(run)?);
@@ -60,9 +64,22 @@ impl Threads {
             Box::new(move || {
                 while own.bells.checkpoint.wait(own.config.checkpoint_interval) {
                     checkpointer.step();
+                    // It may have waited for room in memory.
+                    own.bells.dispatch.ring();
                 }
             }),
         )?;
+        if shared.config.replicated {
+            let own = Arc::clone(shared);
+            spawn(
+                "store-dispatch",
+                Box::new(move || {
+                    while own.bells.dispatch.wait(DISPATCH_INTERVAL) {
+                        while follower.step() {}
+                    }
+                }),
+            )?;
+        }
         let own = Arc::clone(shared);
         spawn(
             "store-index",

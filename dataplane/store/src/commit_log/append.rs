@@ -2,6 +2,7 @@
 //!
 //! A step takes all waiting requests, assigns offsets, stamps the records where they lie and writes them with as few calls
 //! as possible. The memory order is the log's order. Nothing of a batch is written unless all of it has found a place.
+//! What a replica asks of the writer beyond appends is in `role`.
 
 use std::{
     io::{self, IoSlice},
@@ -14,8 +15,8 @@ use bolide_wire::{
     message::{self, BLANK_HEAD_BYTES},
 };
 
-use super::dispatch::Placement;
-use crate::{Ack, AppendBatch, AppendError, Done, Flush, Placed, Queue, segment::Segment, shared::Shared};
+use super::{dispatch::Placement, raw::Raw};
+use crate::{Ack, AppendBatch, AppendError, Done, Placed, Queue, RoleDone, segment::Segment, shared::Shared};
 
 /// Bytes of one write call, unless a single batch is larger.
 pub(crate) const WRITE_BYTES: usize = 4 << 20;
@@ -23,24 +24,68 @@ pub(crate) const WRITE_BYTES: usize = 4 << 20;
 const WRITE_BUFFERS: usize = 1024;
 
 /// An accepted append on its way to the writer.
-pub(crate) struct Request {
+pub(crate) struct Append {
     pub(crate) batch: AppendBatch,
     pub(crate) ack: Ack,
     pub(crate) done: Done,
 }
 
+/// What the writer does, in the order in which it was asked.
+pub(crate) enum Request {
+    Append(Append),
+    Raw(Raw),
+    Truncate { to: u64, done: RoleDone },
+    Lead { epoch: u64, master: String, done: RoleDone },
+    Follow { done: RoleDone },
+}
+
+impl From<Append> for Request {
+    fn from(append: Append) -> Self {
+        Self::Append(append)
+    }
+}
+
+impl From<Raw> for Request {
+    fn from(raw: Raw) -> Self {
+        Self::Raw(raw)
+    }
+}
+
+impl Request {
+    /// Bytes that count against the bound of the inbox.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Append(append) => append.batch.buf.len(),
+            Self::Raw(raw) => raw.bytes.len(),
+            Self::Truncate { .. } | Self::Lead { .. } | Self::Follow { .. } => 0,
+        }
+    }
+
+    pub(crate) fn fail(self, error: AppendError) {
+        match self {
+            Self::Append(append) => (append.done)(Err(error)),
+            Self::Raw(raw) => (raw.done)(Err(error.into())),
+            Self::Truncate { done, .. } | Self::Lead { done, .. } | Self::Follow { done } => {
+                done(Err(error.into()));
+            }
+        }
+    }
+}
+
 /// The state of the log's only writer.
 pub(crate) struct Writer {
-    shared: Arc<Shared>,
-    segment: Arc<Segment>,
-    position: u64,
-    last_timestamp: EpochMillis,
+    pub(super) shared: Arc<Shared>,
+    pub(super) segment: Arc<Segment>,
+    pub(super) position: u64,
+    pub(super) last_timestamp: EpochMillis,
+    /// Appends between two other requests.
+    appends: Vec<Append>,
 }
 
 /// A stretch of one write.
-struct Piece {
-    segment: Arc<Segment>,
-    offset: u64,
+pub(super) struct Piece {
+    pub(super) segment: Arc<Segment>,
+    pub(super) offset: u64,
     source: Source,
 }
 
@@ -59,18 +104,42 @@ impl Writer {
         position: u64,
         newest: EpochMillis,
     ) -> Self {
-        Self { shared, segment, position, last_timestamp: newest }
+        Self { shared, segment, position, last_timestamp: newest, appends: Vec::new() }
     }
 
-    /// Appends all requests, makes them visible if the flush mode allows, and acknowledges those that wait for no fsync.
+    /// Does all requests in their order, as many appends as possible at once.
     pub(crate) fn step(&mut self, now: EpochMillis, requests: &mut Vec<Request>) {
         // Store time never goes back: binary search by time relies on it.
         self.last_timestamp = self.last_timestamp.max(now);
-        let mut placements = Vec::with_capacity(requests.len());
-        let mut pieces = Vec::with_capacity(requests.len());
         for request in requests.drain(..) {
-            let bytes = request.batch.buf.len();
-            match self.place(request, placements.len(), &mut pieces) {
+            match request {
+                Request::Append(append) => self.appends.push(append),
+                other => {
+                    self.append_all();
+                    self.do_other(other);
+                }
+            }
+        }
+        self.append_all();
+    }
+
+    /// Appends what was gathered, makes it visible if the confirm offset allows, and acknowledges what waits for no more.
+    fn append_all(&mut self) {
+        if self.appends.is_empty() {
+            return;
+        }
+        let mut appends = std::mem::take(&mut self.appends);
+        let mut placements = Vec::with_capacity(appends.len());
+        let mut pieces = Vec::with_capacity(appends.len());
+        let leading = self.shared.leads();
+        for append in appends.drain(..) {
+            let bytes = append.batch.buf.len();
+            if !leading {
+                self.shared.inbox.release(bytes);
+                (append.done)(Err(AppendError::NotMaster));
+                continue;
+            }
+            match self.place(append, placements.len(), &mut pieces) {
                 Ok(placement) => placements.push(placement),
                 Err((done, error)) => {
                     self.shared.inbox.release(bytes);
@@ -78,6 +147,7 @@ impl Writer {
                 }
             }
         }
+        self.appends = appends;
         if placements.is_empty() {
             return;
         }
@@ -89,32 +159,26 @@ impl Writer {
             }
             return;
         }
-        self.shared.log.set_appended(self.position);
         self.publish(placements);
     }
 
-    fn publish(&self, mut placements: Vec<Placement>) {
-        let metrics = &self.shared.metrics;
+    /// What was placed is written.
+    pub(super) fn publish(&self, placements: Vec<Placement>) {
         let records: usize = placements.iter().map(|placement| placement.placed.len()).sum();
-        metrics.records.inc_by(records as u64);
-        if self.shared.config.flush == Flush::Sync {
-            for placement in placements.iter_mut().filter(|placement| placement.ack == Ack::Appended) {
-                if let Some(done) = placement.done.take() {
-                    done(Ok(placement.placed.clone()));
-                }
-            }
-        }
+        self.shared.metrics.records.inc_by(records as u64);
+        self.shared.log.set_appended(self.position);
+        self.shared.progressed();
         self.shared.dispatch(placements);
     }
 
     /// Gives every record of a request its offsets, or none of them.
-    fn place(
+    pub(super) fn place(
         &mut self,
-        request: Request,
+        append: Append,
         index: usize,
         pieces: &mut Vec<Piece>,
     ) -> Result<Placement, (Done, AppendError)> {
-        let Request { mut batch, ack, done } = request;
+        let Append { mut batch, ack, done } = append;
         if self.shared.poisoned() {
             return Err((done, AppendError::Poisoned));
         }
@@ -189,19 +253,24 @@ impl Writer {
         Piece { segment: Arc::clone(&self.segment), offset, source }
     }
 
+    /// The segment after `segment`, made if need be.
+    pub(super) fn segment_after(&self, segment: &Segment) -> Result<Arc<Segment>, AppendError> {
+        let segments = &self.shared.log.segments;
+        if let Some(next) = segments.find(segment.end()) {
+            return Ok(next);
+        }
+        segments.add().map_err(|error| {
+            tracing::error!(%error, offset = segment.end(), "no next commit log file");
+            match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => AppendError::DiskFull,
+                _ => AppendError::NoSegment,
+            }
+        })
+    }
+
     /// Closes the segment with filler and goes on at the start of the next.
     fn roll(&mut self, pieces: &mut Vec<Piece>) -> Result<(), AppendError> {
-        let segments = &self.shared.log.segments;
-        let next = match segments.find(self.segment.end()) {
-            Some(next) => next,
-            None => segments.add().map_err(|error| {
-                tracing::error!(%error, offset = self.segment.end(), "no next commit log file");
-                match error.kind() {
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => AppendError::DiskFull,
-                    _ => AppendError::NoSegment,
-                }
-            })?,
-        };
+        let next = self.segment_after(&self.segment)?;
         let total = self.segment.end().saturating_sub(self.position);
         let head = message::blank_head(u32::try_from(total).unwrap_or(u32::MAX));
         pieces.push(self.piece(self.position, Source::Blank(head)));
@@ -211,7 +280,7 @@ impl Writer {
         Ok(())
     }
 
-    fn write(&self, placements: &[Placement], pieces: &[Piece]) -> io::Result<()> {
+    pub(super) fn write(&self, placements: &[Placement], pieces: &[Piece]) -> io::Result<()> {
         let mut rest = pieces;
         while let Some(first) = rest.first() {
             let mut bytes = 0_usize;

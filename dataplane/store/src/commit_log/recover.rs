@@ -7,17 +7,18 @@
 
 use std::io;
 
-use bolide_wire::message::{RecordRef, sys_flag};
+use bolide_wire::message::RecordRef;
 
 use super::{
     append::WRITE_BYTES,
     load::OpenError,
+    replay::is_consumable,
     scan::{Check, Scanned, Stop, scan},
 };
 use crate::{
     Flush,
     checkpoint::Checkpoint,
-    consume_queue::Unit,
+    epochs::{self, EpochTable, Found},
     segment::{Segment, segment_name},
     shared::Shared,
 };
@@ -47,6 +48,9 @@ pub struct Recovery {
     pub bytes: u64,
     /// Something after the end was cut off.
     pub cut: bool,
+    /// Records below this offset are visible. With replicas those after it wait for the confirm offset; without, it is
+    /// where the log ends.
+    pub visible: u64,
 }
 
 struct Replay<'a> {
@@ -55,25 +59,35 @@ struct Replay<'a> {
     queues_from: u64,
     /// Records from here on go to the observer.
     observer_from: u64,
+    /// Records from here on may not be confirmed, and go nowhere.
+    unconfirmed_from: u64,
     newest_time: i64,
     records: u64,
+    epochs: EpochTable,
+    /// After the last record that is dispatched; at least the checkpoint.
+    visible: u64,
 }
 
 impl Replay<'_> {
     fn visit(&mut self, record: &RecordRef<'_>, at: u64) -> io::Result<()> {
         self.records = self.records.saturating_add(1);
+        if let Found::Start(start) = epochs::find(record)
+            && !self.epochs.push(start)
+        {
+            tracing::error!(
+                offset = at,
+                epoch = start.epoch,
+                "an epoch begins that is older than the one before"
+            );
+        }
+        if at >= self.unconfirmed_from {
+            return Ok(());
+        }
+        self.visible = self.visible.max(at.saturating_add(record.total_size() as u64));
         self.newest_time = self.newest_time.max(record.store_timestamp().0);
         if at >= self.queues_from && is_consumable(record) {
-            let unit = Unit {
-                log_offset: record.log_offset(),
-                size: u32::try_from(record.total_size()).unwrap_or(u32::MAX),
-                tags_code: self.shared.observer.tags_code(record),
-                queue_offset: record.queue_offset(),
-            };
+            self.shared.replay_unit(record)?;
             let queues = &self.shared.queues;
-            if !queues.replay(record.topic(), record.queue_id(), record.queue_offset().0, unit.encode())? {
-                tracing::warn!(offset = at, "record of a topic or queue offset that cannot be; left out");
-            }
             if queues.unwritten_bytes() >= self.shared.config.max_unwritten_queue_bytes / 2 {
                 queues.write_tails(at)?;
             }
@@ -85,14 +99,9 @@ impl Replay<'_> {
     }
 }
 
-/// Prepared and rolled back records are in no queue.
-fn is_consumable(record: &RecordRef<'_>) -> bool {
-    let transaction = sys_flag::transaction(record.sys_flag());
-    transaction != sys_flag::TRANSACTION_PREPARED && transaction != sys_flag::TRANSACTION_ROLLBACK
-}
-
 impl Shared {
-    /// Recovers; afterwards all watermarks stand at the log's end.
+    /// Recovers; afterwards all watermarks stand at the log's end, with replicas those of what is visible at what is
+    /// certainly confirmed.
     pub(crate) fn recover(&self, last: LastRun) -> Result<Recovery, OpenError> {
         let failed = || OpenError::io("recovering the store", &self.config.root);
         let segments = &self.log.segments;
@@ -106,14 +115,23 @@ impl Shared {
         for queue in checkpoint.iter().flat_map(|checkpoint| &checkpoint.queues) {
             self.queues.insert(&queue.topic, queue.id, queue.min, queue.written);
         }
+        let queues_from = checkpoint.as_ref().map_or(log_min, |checkpoint| checkpoint.log_offset);
+        let observer_from = self.observer.replay_from().0.max(log_min);
+        let from = queues_from.min(observer_from);
+        let mut epochs =
+            EpochTable::new(checkpoint.as_ref().map_or_else(Vec::new, |found| found.epochs.clone()));
+        epochs.truncate(from);
         let mut replay = Replay {
             shared: self,
-            queues_from: checkpoint.as_ref().map_or(log_min, |checkpoint| checkpoint.log_offset),
-            observer_from: self.observer.replay_from().0.max(log_min),
+            queues_from,
+            observer_from,
+            // Both were confirmed once. What came after may be confirmed too, but nothing here says so.
+            unconfirmed_from: if self.config.replicated { queues_from.max(observer_from) } else { u64::MAX },
             newest_time: checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.store_timestamp),
             records: 0,
+            epochs,
+            visible: queues_from,
         };
-        let from = replay.queues_from.min(replay.observer_from);
         let known = checkpoint.as_ref().map(|checkpoint| checkpoint.log_offset).max(last.flushed);
         let known = known.map(|known| known.min(capacity));
         let torn = if last.clean || last.same_boot { Check::TornEnd } else { Check::LostSectors };
@@ -142,15 +160,23 @@ impl Shared {
         let flushed_to =
             if on_disk || self.config.flush == Flush::Sync { end } else { known.unwrap_or(log_min) };
 
+        // A filler at the end belongs to the record after it, unless nobody else has a say in that.
+        let visible = if self.config.replicated { replay.visible.min(end) } else { end };
         let recovery = Recovery {
             from,
             end,
             records: replay.records,
             bytes: first.bytes.saturating_add(second.bytes),
             cut,
+            visible,
         };
-        self.log.start_at(end, flushed_to, replay.newest_time);
-        self.bring_up_projections(checkpoint.as_ref(), log_min, end).map_err(failed())?;
+        let newest_time = replay.newest_time;
+        let mut epochs = replay.epochs;
+        epochs.prune(log_min);
+        *self.epochs.lock() = epochs;
+        self.log.start_at(end, flushed_to, visible, newest_time);
+        self.queues.assign_from_visible();
+        self.bring_up_projections(checkpoint.as_ref(), log_min, end, visible).map_err(failed())?;
         self.metrics.recovered_records.inc_by(recovery.records);
         self.metrics.recovery_bytes.inc_by(recovery.bytes);
         Ok(recovery)
@@ -163,7 +189,7 @@ impl Shared {
         }
         self.index.clear()?;
         self.index.start_at(0, 0);
-        self.log.start_at(0, 0, 0);
+        self.log.start_at(0, 0, 0, 0);
         self.log.segments.add_first(0)?;
         Ok(())
     }
@@ -190,6 +216,8 @@ impl Shared {
                 tracing::warn!(offset = end, reason, "the log's end is torn here; what follows is cut off");
                 true
             }
+            // A truncation that was interrupted may have left records of another history far behind the end.
+            Stop::Empty | Stop::End if self.config.replicated => true,
             Stop::Empty | Stop::End => !same_boot || !self.is_zero_after(&segment, end)?,
         };
         if garbage {
@@ -222,6 +250,7 @@ impl Shared {
         checkpoint: Option<&Checkpoint>,
         log_min: u64,
         end: u64,
+        visible: u64,
     ) -> io::Result<()> {
         match checkpoint {
             Some(_) => self.queues.remove_orphans()?,
@@ -237,12 +266,12 @@ impl Shared {
         }
         let indexed = match checkpoint {
             Some(checkpoint) if checkpoint.index_time == 0 || self.index.end_in_files().is_some() => {
-                checkpoint.indexed.min(end)
+                checkpoint.indexed.min(visible)
             }
             Some(_) => log_min,
-            None => self.index.end_in_files().unwrap_or(0).max(log_min),
+            None => self.index.end_in_files().unwrap_or(0).max(log_min).min(visible),
         };
-        self.index.start_at(indexed, end);
+        self.index.start_at(indexed, visible);
         Ok(())
     }
 }

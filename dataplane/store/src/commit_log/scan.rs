@@ -6,7 +6,10 @@ use std::io;
 
 use bolide_wire::message::{MAGIC_BLANK, RecordError, RecordRef};
 
-use crate::segment::{Segment, Segments};
+use crate::{
+    mutations::{self, Mutation},
+    segment::{Segment, Segments},
+};
 
 /// Bytes read at first, so that a look at a log that ends here costs little.
 const FIRST_READ: usize = 64 << 10;
@@ -142,7 +145,8 @@ fn step<E: From<io::Error>>(
         }
         Err(error) => return Ok(Step::Stop(Stop::Bad(error.to_string()))),
     };
-    if record.log_offset().0 != at {
+    let misplaced = record.log_offset().0 != at && !mutations::is_on(Mutation::RecoverAnyPlace);
+    if misplaced {
         return Ok(Step::Stop(Stop::Bad(format!(
             "it says of itself that it lies at {}",
             record.log_offset()

@@ -9,6 +9,7 @@ use bolide_wire::{QueueId, QueueOffset, TopicName};
 use parking_lot::Mutex;
 
 use super::{RawUnit, UNIT_BYTES, Unit, files::is_folder_name};
+use crate::epochs::EPOCH_TOPIC;
 
 /// Units kept in memory after they were written, for consumers that keep up.
 const RECENT_UNITS: usize = 2048;
@@ -18,11 +19,11 @@ const RECENT_UNITS: usize = 2048;
 pub struct Queue {
     topic: TopicName,
     id: QueueId,
-    /// The topic may be a folder's name.
+    /// The topic may be a folder's name, and others than the store may append to it.
     storable: bool,
     /// Tells queues of one name apart in the file handle cache.
     pub(super) serial: u64,
-    /// Next offset to assign; changed by the writer (and by recovery) only.
+    /// Next offset to assign; changed by the writer (and by recovery) only. Means nothing while the store follows.
     next: AtomicI64,
     min: AtomicI64,
     max: AtomicI64,
@@ -61,7 +62,7 @@ pub(crate) struct Unwritten {
 impl Queue {
     pub(super) fn new(topic: TopicName, id: QueueId, serial: u64, min: i64, next: i64) -> Self {
         Self {
-            storable: is_folder_name(&topic),
+            storable: is_folder_name(&topic) && topic.as_str() != EPOCH_TOPIC,
             topic,
             id,
             serial,
@@ -116,7 +117,7 @@ impl Queue {
         self.deleted.load(Ordering::Acquire)
     }
 
-    /// False for a topic that cannot be a folder of the store; nothing is appended to it.
+    /// False for a topic that cannot be a folder of the store, and for the store's own; nothing is appended to it.
     pub(crate) fn storable(&self) -> bool {
         self.storable
     }
@@ -130,6 +131,11 @@ impl Queue {
         let offset = self.next.load(Ordering::Relaxed);
         self.next.store(offset.wrapping_add(1), Ordering::Relaxed);
         offset
+    }
+
+    /// The next offset to assign is `next`; the writer's alone.
+    pub(super) fn assign_from(&self, next: i64) {
+        self.next.store(next, Ordering::Relaxed);
     }
 
     /// Takes back the offset assigned last; the writer's alone.
@@ -153,7 +159,7 @@ impl Queue {
         self.announced.store(false, Ordering::Release);
     }
 
-    /// Recovery: the record at `offset` is the next. A queue whose offsets do not join on starts anew there; the number of
+    /// From the log: the record at `offset` is the next. A queue whose offsets do not join on starts anew there; the number of
     /// unwritten units that were dropped is returned then.
     pub(crate) fn replay(&self, offset: i64, raw: RawUnit) -> (Pushed, Option<usize>) {
         let mut restarted = None;
@@ -167,7 +173,6 @@ impl Queue {
             self.min.store(offset, Ordering::Release);
             self.max.store(offset, Ordering::Release);
         }
-        self.next.store(offset.saturating_add(1), Ordering::Relaxed);
         (self.push(raw), restarted)
     }
 

@@ -42,6 +42,16 @@ pub(crate) struct QueueState {
     pub(crate) written: i64,
 }
 
+/// What became of a record read from the log.
+pub(crate) enum Replayed {
+    /// It is visible.
+    Quietly,
+    /// It is visible, and its arrival is to be announced.
+    Announce(Arc<Queue>),
+    /// Its topic or offset cannot be.
+    LeftOut,
+}
+
 /// Units of one queue that a checkpoint has put into the files.
 struct Written {
     from: i64,
@@ -81,6 +91,11 @@ impl Queues {
         Arc::clone(queues.entry(id).or_insert_with(new))
     }
 
+    /// A queue that no list knows: for records of the store itself, which are in no queue.
+    pub(crate) fn unlisted(topic: TopicName, id: QueueId) -> Arc<Queue> {
+        Arc::new(Queue::new(topic, id, u64::MAX, 0, 0))
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Queue>> {
         self.map.read().values().flat_map(BTreeMap::values).cloned().collect()
     }
@@ -112,15 +127,31 @@ impl Queues {
         pushed.announce
     }
 
-    /// Recovery: see `Queue::replay`. A topic that cannot be a folder gets no queue; false then.
-    pub(crate) fn replay(&self, topic: &str, id: QueueId, offset: i64, raw: RawUnit) -> io::Result<bool> {
-        let queue = match self.find(topic, id) {
-            Some(queue) => queue,
-            None => match TopicName::internal(topic) {
-                Ok(topic) if is_folder_name(&topic) && offset >= 0 => self.insert(&topic, id, offset, offset),
-                _ => return Ok(false),
-            },
-        };
+    /// The queue of a record in the log, whose offset in it is `offset`; `None` for a topic that cannot be a folder.
+    fn of_record(&self, topic: &str, id: QueueId, offset: i64) -> Option<Arc<Queue>> {
+        self.find(topic, id).or_else(|| match TopicName::internal(topic) {
+            Ok(topic) if is_folder_name(&topic) && offset >= 0 => {
+                Some(self.insert(&topic, id, offset, offset))
+            }
+            _ => None,
+        })
+    }
+
+    /// The offset to assign next is that of the next visible record, in every queue. The writer's alone.
+    pub(crate) fn assign_from_visible(&self) {
+        self.all().iter().for_each(|queue| queue.assign_from(queue.max().0));
+    }
+
+    /// The record with this offset is in the log already. The writer's alone.
+    pub(crate) fn assign_after(&self, topic: &str, id: QueueId, offset: i64) {
+        if let Some(queue) = self.of_record(topic, id, offset) {
+            queue.assign_from(offset.saturating_add(1));
+        }
+    }
+
+    /// From the log: see `Queue::replay`.
+    pub(crate) fn replay(&self, topic: &str, id: QueueId, offset: i64, raw: RawUnit) -> io::Result<Replayed> {
+        let Some(queue) = self.of_record(topic, id, offset) else { return Ok(Replayed::LeftOut) };
         let before = queue.max().0;
         let (pushed, restarted) = queue.replay(offset, raw);
         if let Some(dropped) = restarted {
@@ -134,8 +165,7 @@ impl Queues {
             );
             self.files.remove_queue(&queue)?;
         }
-        self.note(&queue, pushed);
-        Ok(true)
+        Ok(if self.note(&queue, pushed) { Replayed::Announce(queue) } else { Replayed::Quietly })
     }
 
     /// Up to `count` units from `from` on; fewer at the end of a file, of the memory part, or where units are missing.

@@ -5,5 +5,6 @@ mod damage;
 mod limits;
 mod reading;
 mod recovery;
+mod replicas;
 mod support;
 mod threads;
