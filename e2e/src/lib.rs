@@ -32,6 +32,7 @@
 //! - [`Client`] is one of the client programs of `e2e/clients`, built by `e2e/clients/build` into `target/clients`; it is built on first
 //!   use when its toolchain is there. [`Running`] is one run of such a program, its JSON lines parsed to [`Event`]s.
 //! - [`Mqadmin`] runs `mqadmin` of the published RocketMQ tools, fetched by `e2e/apache/apache`.
+//! - [`isolation`] gives a test network and mount namespaces of its own, to cut ports and fill disks in.
 //! - [`Kube`] is a real Kubernetes, brought up for the run unless `KUBECONFIG` names one; the tests in `tests/kube` share it.
 //! - [`wait::until`] polls a condition until a deadline, for everything else.
 //!
@@ -41,10 +42,12 @@ pub mod client;
 pub mod cluster;
 pub mod event;
 pub mod history;
+pub mod isolation;
 pub mod kube;
 pub mod mqadmin;
 pub mod ports;
 mod process;
+pub mod replicas;
 pub mod wait;
 
 pub use client::{Client, Program, Running};

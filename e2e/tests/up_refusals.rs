@@ -50,7 +50,7 @@ fn a_bad_field_is_named() -> Result<()> {
     let bad = |from: &str, to: &str, words: &[&str]| refused(&SET.replace(from, to), block.base(), words);
     bad("nameservers", "nameserver", &["spec.nameserver: no such field"])?;
     bad("replicas: 1", "replicas: 0", &["spec.nameservers.replicas"])?;
-    bad("spec: {", "spec: {replicas: 2, ", &["spec.replicas"])?;
+    bad("spec: {", "spec: {replicas: 5, ", &["spec.replicas"])?;
     bad("spec: {", "spec: {brokerConfig: {maxMesageSize: 1}, ", &["maxMesageSize"])?;
     bad("spec: {", "spec: {brokerConfig: {listenPort: 1}, ", &["listenPort"])?;
     bad("kind: BrokerSet", "kind: BrokerSett", &["BrokerSett"])?;

@@ -6,6 +6,8 @@
 
 mod apply;
 mod folder;
+mod group;
+mod listeners;
 mod live;
 mod manifest;
 mod plan;
@@ -55,7 +57,8 @@ Edits to the manifests are applied while it runs.
 
 Ports:                      nameservers    brokers           health and metrics
   by default                9876, 9877     10911, 10921      9090, 9091
-  with --port-base N        N, N+1         N+100, N+110      N+50, N+51")]
+  with --port-base N        N, N+1         N+100, N+110      N+50, N+51
+With several replicas a group's port is its master's, whichever replica that is, and its slave with id S is 2 x S above.")]
 pub(crate) struct UpArgs {
     /// Manifest file, or folder of manifests (*.yaml): one BrokerSet, its Topics and ConsumerGroups
     #[arg(short, long, value_name = "FILE|FOLDER", value_parser = crate::args::existing)]
@@ -73,8 +76,10 @@ pub(crate) fn run(args: UpArgs) -> anyhow::Result<()> {
     let wanted = manifest::load(&args.file).map_err(refused)?;
     let root = std::path::absolute(&args.data).context("cannot tell where the data folder is")?;
     let folder = Folder::new(root);
-    let plan = Plan::new(&wanted.set, Ports::new(args.port_base), &folder).map_err(refused)?;
+    let mut plan = Plan::new(&wanted.set, Ports::new(args.port_base), &folder).map_err(refused)?;
     let held = prepare(&folder, &plan)?;
+    plan.adopt(&folder).map_err(refused)?;
+    plan.listen()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(cluster(&args.file, &wanted, &folder, &plan, held))
 }
@@ -128,7 +133,7 @@ async fn cluster(
         say("stopping");
     }
     told.close();
-    stop(children).await;
+    stop(plan, children).await;
     tracker.close();
     tracker.wait().await;
     if result.is_ok() {
@@ -137,11 +142,15 @@ async fn cluster(
     result
 }
 
-/// Brokers first, so that they can still say goodbye to the nameservers.
-async fn stop(children: Vec<Supervised>) {
+/// Slaves first, so that none takes over from a master that ends; then masters, so that they can still say goodbye to the
+/// nameservers.
+async fn stop(plan: &Plan, children: Vec<Supervised>) {
+    let leading: Vec<String> = plan.groups.iter().filter_map(group::Group::leader).collect();
     let (brokers, nameservers): (Vec<_>, Vec<_>) =
         children.into_iter().partition(|child| child.name.starts_with("broker"));
-    for group in [brokers, nameservers] {
+    let (masters, slaves): (Vec<_>, Vec<_>) =
+        brokers.into_iter().partition(|child| leading.contains(&child.name));
+    for group in [slaves, masters, nameservers] {
         let mut stopping = tokio::task::JoinSet::new();
         for child in group {
             stopping.spawn(child.stop());
@@ -231,8 +240,7 @@ async fn ready(plan: &Plan, admin: &Admin, told: &mut mpsc::Receiver<Event>) -> 
 
 /// Broker groups that some nameserver does not know.
 async fn missing(plan: &Plan, admin: &Admin) -> Vec<String> {
-    let wanted: Vec<&String> =
-        plan.processes.iter().filter_map(|process| process.broker_name.as_ref()).collect();
+    let wanted: Vec<&String> = plan.groups.iter().map(|group| &group.name).collect();
     let mut missing: Vec<String> = Vec::new();
     for address in plan.namesrv.split(';') {
         let known =

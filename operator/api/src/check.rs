@@ -83,11 +83,8 @@ impl Check for BrokerSet {
                 ),
             );
         }
-        if spec.replicas > 1 {
-            wrong(
-                "spec.replicas",
-                "more than one copy of a broker group is not supported yet: set replicas to 1".to_owned(),
-            );
+        if !(1..=5).contains(&spec.replicas) {
+            wrong("spec.replicas", format!("{} is not from 1 to 5", spec.replicas));
         }
         if spec.storage.size.bytes().is_none() {
             wrong("spec.storage.size", format!("\"{}\" is not an amount such as 20Gi", spec.storage.size));
@@ -185,14 +182,10 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_set_is_fine_and_replicas_are_refused_with_a_sentence() {
-        assert!(BrokerSet::new("demo", BrokerSetSpec::default()).check().is_empty());
-        let set =
-            BrokerSet::new("demo", BrokerSetSpec { replicas: 3, min_in_sync: 2, ..BrokerSetSpec::default() });
-        assert_eq!(
-            sentences(&set),
-            ["spec.replicas: more than one copy of a broker group is not supported yet: set replicas to 1"]
-        );
+    fn a_plain_set_is_fine_and_replicas_have_bounds() {
+        let set = |replicas| BrokerSet::new("demo", BrokerSetSpec { replicas, ..BrokerSetSpec::default() });
+        assert!(set(1).check().is_empty() && set(5).check().is_empty());
+        assert_eq!(sentences(&set(6)), ["spec.replicas: 6 is not from 1 to 5"]);
     }
 
     #[test]

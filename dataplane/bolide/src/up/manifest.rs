@@ -29,8 +29,6 @@ pub(crate) enum WantedError {
         "BrokerSet {first} and BrokerSet {second} both stand in {path}; `bolide up` runs one: remove the other"
     )]
     TwoSets { path: String, first: String, second: String },
-    #[error("BrokerSet {name}: spec.replicas: {replicas} copies are not possible yet; set it to 1")]
-    Replicas { name: String, replicas: u32 },
     #[error("{kind} {name}: spec.clusterRef.name: there is no BrokerSet {cluster} here, only {set}")]
     OtherCluster { kind: &'static str, name: String, cluster: String, set: String },
     #[error("{kind} {name} is described twice; remove one of them")]
@@ -101,12 +99,6 @@ fn gather(path: &str, manifests: Vec<Manifest>) -> Result<Wanted, WantedError> {
         }
     }
     let set = set.ok_or_else(|| WantedError::NoSet { path: path.to_owned() })?;
-    if set.spec.replicas > 1 {
-        return Err(WantedError::Replicas {
-            name: set.cluster_name().to_owned(),
-            replicas: set.spec.replicas,
-        });
-    }
     belong(
         &set,
         "Topic",
@@ -198,7 +190,6 @@ mod tests {
             (format!("{SET}{}", topic("a", "elsewhere", "")), "no BrokerSet elsewhere"),
             (format!("{SET}{}{}", topic("a", "demo", ""), topic("a", "demo", "")), "described twice"),
             (format!("{SET}{}", topic("a", "demo", ", groups: [3]")), "no broker group 3"),
-            (SET.replace("replicas: 1,", "replicas: 2,"), "spec.replicas"),
             (SET.replace("groups", "gruops"), "gruops"),
             ("a: [1".to_owned(), "line"),
         ];

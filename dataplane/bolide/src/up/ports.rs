@@ -1,14 +1,19 @@
 //! Which port each process of a local cluster listens on, and whether they are free.
 //!
-//! Without `--port-base`: nameserver i 9876+i, broker of group g 10911+10g (fast port 2 below, replication port 1 above),
-//! admin HTTP 9090+k over all processes. With `--port-base N`: N+i, N+100+10g, N+50+k.
+//! Without `--port-base`: nameserver i 9876+i, master of group g 10911+10g (fast port 2 below), admin HTTP 9090+k over all
+//! processes. With `--port-base N`: N+i, N+100+10g, N+50+k. Above the master's port: replica r replicates at 1+2r, the slave
+//! with id s serves at 2s. Ports of master and slaves belong to the role, not to a process.
 
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 
 /// The fast port of a broker is this much below its port, as clients with VIP channels expect.
 const FAST_BELOW: u16 = 2;
-/// The replication port of a broker is this much above its port.
+/// Distance between the replication ports of two replicas, and between the ports of two slaves.
+const REPLICA_STEP: u16 = 2;
+/// The replication port of the first replica is this much above the master's port.
 const REPLICATION_ABOVE: u16 = 1;
+/// Most replicas whose ports fit between those of two groups.
+pub(crate) const MOST_REPLICAS: u32 = 4;
 /// Distance between the ports of two broker groups.
 const GROUP_STEP: u16 = 10;
 /// Between `--port-base` and the first admin port, so also the number of nameservers and of processes that fit.
@@ -27,6 +32,17 @@ pub(crate) enum PortError {
     TooHigh { base: u16, name: String },
     #[error("{count} processes do not fit into the {ROOM} ports that --port-base gives them")]
     TooMany { count: usize },
+}
+
+impl PortError {
+    /// What a failed bind means.
+    pub(crate) fn of(port: u16, name: &str, error: &std::io::Error) -> Self {
+        let name = name.to_owned();
+        match error.kind() {
+            std::io::ErrorKind::AddrInUse => Self::InUse { port, name },
+            _ => Self::Refused { port, name, reason: error.to_string() },
+        }
+    }
 }
 
 /// The numbering in use.
@@ -60,7 +76,7 @@ impl Ports {
         };
         let offset = group.checked_mul(GROUP_STEP).ok_or_else(|| self.too_high(name))?;
         let port = self.add(first, offset, name)?;
-        self.add(port, REPLICATION_ABOVE, name)?;
+        self.add(port, GROUP_STEP, name)?;
         Ok(port)
     }
 
@@ -81,9 +97,19 @@ impl Ports {
     }
 }
 
-/// The ports that a broker opens when it is given `port`.
-pub(crate) fn of_broker(port: u16) -> [u16; 3] {
-    [port.saturating_sub(FAST_BELOW), port, port.saturating_add(REPLICATION_ABOVE)]
+/// The fast port of the master at `port`.
+pub(crate) fn fast(port: u16) -> u16 {
+    port.saturating_sub(FAST_BELOW)
+}
+
+/// Where replica `replica` of the group of the master at `port` takes the connections of the others.
+pub(crate) fn replication(port: u16, replica: u16) -> u16 {
+    port.saturating_add(REPLICATION_ABOVE).saturating_add(replica.saturating_mul(REPLICA_STEP))
+}
+
+/// Where the slave with this id (from 1) of the master at `port` serves.
+pub(crate) fn slave(port: u16, id: u16) -> u16 {
+    port.saturating_add(id.saturating_mul(REPLICA_STEP))
 }
 
 /// Checks that nothing listens on a port of this machine.
@@ -93,10 +119,7 @@ pub(crate) fn of_broker(port: u16) -> [u16; 3] {
 pub(crate) fn check_free(port: u16, name: &str) -> Result<(), PortError> {
     match TcpListener::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)) {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            Err(PortError::InUse { port, name: name.to_owned() })
-        }
-        Err(error) => Err(PortError::Refused { port, name: name.to_owned(), reason: error.to_string() }),
+        Err(error) => Err(PortError::of(port, name, &error)),
     }
 }
 
@@ -119,7 +142,8 @@ mod tests {
         assert_eq!(ports.nameserver(1, "n"), Ok(22001));
         assert_eq!(ports.admin(3, "b"), Ok(22053));
         assert_eq!(ports.broker(1, "b"), Ok(22110));
-        assert_eq!(of_broker(22110), [22108, 22110, 22111]);
+        assert_eq!((fast(22110), slave(22110, 1), slave(22110, 3)), (22108, 22112, 22116));
+        assert_eq!((replication(22110, 0), replication(22110, 3)), (22111, 22117));
     }
 
     #[test]

@@ -15,8 +15,12 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// First delay before a restart.
-const RESTART_FIRST: Duration = Duration::from_millis(100);
+use super::listeners::Listeners;
+
+/// First delay before the restart of a process that nobody stands in for.
+pub(crate) const RESTART_SOON: Duration = Duration::from_millis(100);
+/// First delay before the restart of a replica: long enough for another one to lead.
+pub(crate) const RESTART_REPLICA: Duration = Duration::from_secs(1);
 /// Longest delay before a restart.
 const RESTART_MOST: Duration = Duration::from_secs(10);
 /// A child that ran this long starts again with the first delay.
@@ -37,6 +41,10 @@ pub(crate) struct Spec {
     pub(crate) config: PathBuf,
     pub(crate) log: PathBuf,
     pub(crate) pid: PathBuf,
+    /// First delay before a restart. A replica waits longer, so that another can take its role first.
+    pub(crate) restart_first: Duration,
+    /// Sockets that the child inherits, from file descriptor 3 on, announced as systemd does.
+    pub(crate) listeners: Listeners,
 }
 
 /// What a child does now.
@@ -94,7 +102,7 @@ async fn keep_running(
     stop: CancellationToken,
     events: mpsc::Sender<Event>,
 ) {
-    let mut delay = Delay::default();
+    let mut delay = Delay::new(spec.restart_first);
     let mut restarts = 0;
     while !stop.is_cancelled() {
         let begun = Instant::now();
@@ -158,7 +166,9 @@ fn start(exe: &Path, spec: &Spec) -> std::io::Result<Child> {
         std::fs::rename(&spec.log, spec.log.with_extension("log.1"))?;
     }
     let log = File::options().create(true).append(true).open(&spec.log)?;
-    Command::new(exe)
+    let mut command = Command::new(exe);
+    spec.listeners.hand_to(&mut command)?;
+    command
         .arg(spec.subcommand)
         .arg("--config")
         .arg(&spec.config)
@@ -215,19 +225,18 @@ pub(crate) fn last_line(log: &Path) -> String {
 /// The growing delay before a restart.
 #[derive(Debug)]
 struct Delay {
+    first: Duration,
     next: Duration,
 }
 
-impl Default for Delay {
-    fn default() -> Self {
-        Self { next: RESTART_FIRST }
-    }
-}
-
 impl Delay {
+    fn new(first: Duration) -> Self {
+        Self { first, next: first }
+    }
+
     /// The delay after a run of the given length.
     fn after(&mut self, ran: Duration) -> Duration {
-        let delay = if ran >= RAN_WELL { RESTART_FIRST } else { self.next };
+        let delay = if ran >= RAN_WELL { self.first } else { self.next };
         self.next = (delay * 2).min(RESTART_MOST);
         delay
     }

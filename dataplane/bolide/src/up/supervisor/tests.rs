@@ -17,22 +17,24 @@ fn spec(dir: &Path) -> Spec {
         config: dir.join("broker-a.yaml"),
         log: dir.join("broker-a.log"),
         pid: dir.join("broker-a.pid"),
+        restart_first: RESTART_SOON,
+        listeners: Listeners::default(),
     }
 }
 
 #[test]
 fn the_delay_grows_to_its_limit_and_starts_over_after_a_good_run() {
-    let mut delay = Delay::default();
+    let mut delay = Delay::new(RESTART_SOON);
     let short = Duration::from_millis(10);
     let mut seen = Vec::new();
     for _ in 0..9 {
         seen.push(delay.after(short));
     }
-    assert_eq!(seen[0], RESTART_FIRST);
+    assert_eq!(seen[0], RESTART_SOON);
     assert!(seen.windows(2).all(|pair| pair[0] <= pair[1]), "{seen:?}");
     assert_eq!(*seen.last().unwrap(), RESTART_MOST);
-    assert_eq!(delay.after(RAN_WELL), RESTART_FIRST);
-    assert_eq!(delay.after(short), RESTART_FIRST * 2);
+    assert_eq!(delay.after(RAN_WELL), RESTART_SOON);
+    assert_eq!(delay.after(short), RESTART_SOON * 2);
 }
 
 #[test]
