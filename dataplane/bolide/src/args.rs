@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{bench, consume, group, lag, produce, server, status, topic, up};
+use crate::{bench, consume, group, lag, produce, server, status, switchover, topic, up};
 
 /// Messaging that speaks the Apache RocketMQ protocol: a local cluster, the servers, and the commands beside them.
 #[derive(Debug, Parser)]
@@ -37,6 +37,8 @@ enum Command {
     Broker(server::BrokerArgs),
     /// Show the brokers of the cluster
     Status(status::StatusArgs),
+    /// Let another replica of a broker group lead
+    Switchover(switchover::SwitchoverArgs),
     /// List, make, show and delete topics
     #[command(subcommand)]
     Topic(topic::TopicCommand),
@@ -62,6 +64,7 @@ impl Args {
             Command::Nameserver(args) => server::nameserver(&args),
             Command::Broker(args) => server::broker(&args),
             Command::Status(args) => client(status::run(args)),
+            Command::Switchover(args) => client(switchover::run(args)),
             Command::Topic(command) => client(topic::run(command)),
             Command::Group(command) => client(group::run(command)),
             Command::Lag(args) => client(lag::run(args)),

@@ -12,6 +12,7 @@ mod output;
 mod produce;
 mod server;
 mod status;
+mod switchover;
 mod time;
 mod topic;
 mod up;

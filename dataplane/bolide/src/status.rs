@@ -1,6 +1,7 @@
 //! `bolide status`: the brokers of the cluster and what they do.
 
 use bolide_client::{Admin, ClientError};
+use bolide_wire::body::replica::ReplicaStatus;
 use serde::Serialize;
 
 use crate::args::{Connect, Print};
@@ -30,6 +31,8 @@ pub(crate) struct BrokerStatus {
     pub(crate) sent_total: u64,
     /// How full its disk is, 0 to 1.
     pub(crate) disk_used: f64,
+    /// Its part in a group of several replicas.
+    pub(crate) replica: Option<ReplicaStatus>,
     /// Why it did not answer.
     pub(crate) error: Option<String>,
 }
@@ -77,6 +80,12 @@ pub(crate) async fn brokers(admin: &Admin) -> anyhow::Result<Vec<BrokerStatus>> 
                 Err(ClientError::Refused { .. }) => {}
                 Err(error) => status.error = Some(error.to_string()),
             }
+            if status.error.is_none() {
+                match admin.replica_status(address).await {
+                    Ok(replica) => status.replica = replica,
+                    Err(error) => status.error = Some(error.to_string()),
+                }
+            }
             found.push(status);
         }
     }
@@ -102,5 +111,64 @@ pub(crate) fn table(brokers: &[BrokerStatus]) -> String {
             if broker.error.is_some() { "no answer".to_owned() } else { "serving".to_owned() },
         ]);
     }
-    table.render()
+    let replicas = replica_table(brokers);
+    if replicas.is_empty() { table.render() } else { format!("{}\n{replicas}", table.render()) }
+}
+
+/// The replicas of each group as its master sees them; empty when no group has several.
+fn replica_table(brokers: &[BrokerStatus]) -> String {
+    let mut table = Table::new(&["BROKER", "REPLICA", "EPOCH", "ROLE", "IN SYNC", "BEHIND", "REMARKS"]);
+    let masters = brokers.iter().filter(|broker| broker.id == 0).filter_map(|broker| broker.replica.as_ref());
+    let mut any = false;
+    for master in masters {
+        any = true;
+        let in_sync = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+        table.row([
+            master.broker_name.clone(),
+            master.replica_name.clone(),
+            master.epoch.to_string(),
+            "master".to_owned(),
+            in_sync(master.in_sync.contains(&master.replica_name)),
+            "-".to_owned(),
+            master.reasons.join("; "),
+        ]);
+        for peer in &master.replicas {
+            let role = if peer.connected { "slave" } else { "away" };
+            table.row([
+                master.broker_name.clone(),
+                peer.name.clone(),
+                master.epoch.to_string(),
+                role.to_owned(),
+                in_sync(peer.in_sync),
+                peer.lag_bytes.map_or("-".to_owned(), |bytes| format!("{bytes} bytes")),
+                String::new(),
+            ]);
+        }
+    }
+    if any { table.render() } else { String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use bolide_wire::body::replica::PeerStatus;
+
+    use super::*;
+
+    #[test]
+    fn replicas_are_shown_only_where_there_are_several() {
+        let single = BrokerStatus { broker: "demo-broker-0".into(), ..BrokerStatus::default() };
+        assert!(!table(std::slice::from_ref(&single)).contains("IN SYNC"));
+        let peer =
+            PeerStatus { name: "b-1".into(), in_sync: true, lag_bytes: Some(17), ..PeerStatus::default() };
+        let replica = ReplicaStatus {
+            replica_name: "b-0".into(),
+            epoch: 4,
+            in_sync: vec!["b-0".into(), "b-1".into()],
+            replicas: vec![peer],
+            ..ReplicaStatus::default()
+        };
+        let text = table(&[BrokerStatus { replica: Some(replica), ..single }]);
+        let line = text.lines().find(|line| line.contains("b-1")).unwrap();
+        assert!(line.contains("away") && line.contains("yes") && line.contains("17 bytes"), "{text}");
+    }
 }

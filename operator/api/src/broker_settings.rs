@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::broker_set::{BrokerSetSpec, Flush};
+use crate::broker_set::{BrokerSetSpec, Flush, Replication};
 use crate::common::Setting;
 
 /// Settings that follow from a field of the spec: giving them in `brokerConfig` too is refused.
@@ -97,6 +97,14 @@ pub fn broker_settings(spec: &BrokerSetSpec) -> BTreeMap<String, Setting> {
     set("flushDiskType", flush.into());
     set("autoCreateTopicEnable", spec.auto_create_topics.into());
     set("autoCreateSubscriptionGroup", spec.auto_create_groups.into());
+    if spec.replicas > 1 {
+        let mode = match spec.replication {
+            Replication::Sync => "Sync",
+            Replication::Async => "Async",
+        };
+        set("replicationMode", mode.into());
+        set("minInSync", i64::from(spec.min_in_sync).into());
+    }
     let retention = &spec.storage.retention;
     set("fileReservedTime", i64::from(retention.hours).into());
     set("diskMaxUsedSpaceRatio", i64::from(retention.disk_percent).into());

@@ -96,11 +96,12 @@ impl Group {
 
     /// The ports that clients use: of the master, its fast port, and of each slave by id.
     pub(crate) fn listen_ports(&self) -> Vec<u16> {
+        [self.port, ports::fast(self.port)].into_iter().chain(self.slave_ports()).collect()
+    }
+
+    fn slave_ports(&self) -> impl Iterator<Item = u16> {
         let slaves = (1..self.replicas.len()).filter_map(|id| u16::try_from(id).ok());
-        [self.port, ports::fast(self.port)]
-            .into_iter()
-            .chain(slaves.map(|id| ports::slave(self.port, id)))
-            .collect()
+        slaves.map(|id| ports::slave(self.port, id))
     }
 
     /// The settings by which a broker knows that it is one of several.
@@ -112,6 +113,7 @@ impl Group {
             .collect();
         put("replicaName", own.name.as_str().into());
         put("replicas", replicas.into());
+        put("slaveListenPorts", self.slave_ports().collect());
         put("groupStateFile", self.state_file.to_string_lossy().into());
     }
 
