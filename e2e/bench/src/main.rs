@@ -11,6 +11,7 @@ mod load;
 mod null;
 mod probe;
 mod process;
+mod replication;
 mod report;
 mod scenario;
 mod systems;

@@ -4,9 +4,9 @@
 //! are computed from that report alone.
 
 use crate::compare::Plan;
-use crate::filter;
 use crate::report::{Goal, Report};
 use crate::systems::System;
+use crate::{filter, replication};
 
 /// One feature under load.
 pub(crate) struct Scenario {
@@ -19,7 +19,7 @@ pub(crate) struct Scenario {
 }
 
 /// Every scenario, in order of running.
-pub(crate) const ALL: &[Scenario] = &[filter::SCENARIO];
+pub(crate) const ALL: &[Scenario] = &[replication::SCENARIO, filter::SCENARIO];
 
 /// The name under which the plain sends, pulls and restarts are chosen.
 pub(crate) const LOADS: &str = "loads";

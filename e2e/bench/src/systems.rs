@@ -234,7 +234,8 @@ impl Drop for Cluster<'_> {
     }
 }
 
-fn run_script(script: &Path, args: &[&str]) -> anyhow::Result<()> {
+/// Runs the script to its end.
+pub(crate) fn run_script(script: &Path, args: &[&str]) -> anyhow::Result<()> {
     let status = Command::new(script).args(args).stdout(Stdio::null()).status();
     let status = status.with_context(|| format!("cannot run {}", script.display()))?;
     anyhow::ensure!(status.success(), "{} {} failed: {status}", script.display(), args.join(" "));
