@@ -24,15 +24,14 @@ pub struct Leading {
 
 /// One broker group of a running cluster.
 #[derive(Debug)]
-pub struct Replicas<'a> {
-    cluster: &'a Cluster,
+pub struct Replicas {
     file: PathBuf,
 }
 
-impl<'a> Replicas<'a> {
+impl Replicas {
     /// The group of this broker name.
-    pub fn of(cluster: &'a Cluster, broker: &str) -> Self {
-        Self { cluster, file: cluster.data().join("state").join(format!("{broker}.json")) }
+    pub fn of(cluster: &Cluster, broker: &str) -> Self {
+        Self { file: cluster.data().join("state").join(format!("{broker}.json")) }
     }
 
     /// Reads the group state.
@@ -87,10 +86,10 @@ impl<'a> Replicas<'a> {
     ///
     /// # Errors
     /// No other process runs.
-    pub fn slave(&self, now: &Leading) -> Result<String> {
+    pub fn slave(cluster: &Cluster, now: &Leading) -> Result<String> {
         let master = Self::process(&now.master);
         let (name, _) =
-            self.cluster.brokers()?.into_iter().find(|(name, _)| *name != master).context("no slave runs")?;
+            cluster.brokers()?.into_iter().find(|(name, _)| *name != master).context("no slave runs")?;
         Ok(name)
     }
 }

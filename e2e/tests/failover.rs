@@ -38,7 +38,7 @@ const ROUNDS: [Fault; 30] = [
 
 struct Round<'a> {
     cluster: &'a Cluster,
-    group: &'a Replicas<'a>,
+    group: &'a Replicas,
     acked: &'a Acknowledged<'a>,
     links: [u16; 2],
 }
@@ -47,7 +47,7 @@ impl Round<'_> {
     /// Strikes, and heals; the time without an acknowledgement.
     fn run(&self, fault: Fault, before: &Leading) -> Result<Duration> {
         let master = Replicas::process(&before.master);
-        let slave = self.group.slave(before)?;
+        let slave = Replicas::slave(self.cluster, before)?;
         let since = Instant::now();
         let next = || self.acked.next(since, ON_THEIR_WAY, LONG);
         match fault {
