@@ -42,8 +42,11 @@ impl Replicas {
         let text =
             std::fs::read(&self.file).with_context(|| format!("cannot read {}", self.file.display()))?;
         let state: Value = serde_json::from_slice(&text)?;
-        let state = state.get("state").cloned().unwrap_or(state);
-        let name = |member: &Value| member["name"].as_str().unwrap_or_default().to_owned();
+        // a member is its name, `@`, and what tells two lives of its volume apart
+        let name = |member: &Value| {
+            let text = member.as_str().unwrap_or_default();
+            text.rsplit_once('@').map_or(text, |(name, _)| name).to_owned()
+        };
         Ok(Leading {
             epoch: state["epoch"].as_u64().context("no epoch")?,
             master: name(&state["master"]),

@@ -117,14 +117,6 @@ impl Group {
         put("groupStateFile", self.state_file.to_string_lossy().into());
     }
 
-    /// Process of the replica that leads, as the group state says; `None` when it does not say.
-    pub(crate) fn leader(&self) -> Option<String> {
-        let text = fs::read(&self.state_file).ok()?;
-        let state: Value = serde_json::from_slice(&text).ok()?;
-        let master = state.get("state").unwrap_or(&state).get("master")?.get("name")?.as_str()?;
-        self.replicas.iter().find(|replica| replica.name == master).map(|replica| replica.process.clone())
-    }
-
     /// Takes over what an earlier start with another number of replicas left: the data of a single replica becomes that of the
     /// first of several.
     ///
