@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bolide_api::BrokerSet;
+use bolide_replication::{GroupState, REPLICA_FILE, ReplicaName, StateError};
 use serde_json::{Value, json};
 
 use super::folder::Folder;
@@ -18,6 +19,8 @@ pub(crate) enum GroupError {
         "BrokerSet {set}: spec.replicas: {replicas} copies do not fit on one machine's ports; set it to {MOST_REPLICAS} or less"
     )]
     TooMany { set: String, replicas: u32 },
+    #[error(transparent)]
+    State(#[from] StateError),
     #[error("a replica that the group does not have")]
     NoReplica,
     #[error(
@@ -117,8 +120,34 @@ impl Group {
         put("groupStateFile", self.state_file.to_string_lossy().into());
     }
 
+    /// Process of the replica that leads, as the group state says; `None` when it does not say.
+    pub(crate) fn leader(&self) -> Option<String> {
+        let text = fs::read_to_string(&self.state_file).ok()?;
+        let master = GroupState::from_json(&text).ok()?.master?.name;
+        self.replicas
+            .iter()
+            .find(|replica| replica.name == master.as_str())
+            .map(|replica| replica.process.clone())
+    }
+
+    /// Makes the state of a new group, which its first replica begins. One that is missing where a replica has been part of the group is
+    /// not made: a human has to say who leads.
+    fn begin(&self) -> Result<(), GroupError> {
+        let known = |replica: &Replica| replica.store.join(REPLICA_FILE).exists();
+        let Some(first) = self.replicas.first().filter(|_| self.is_replicated()) else { return Ok(()) };
+        if self.state_file.exists() || self.replicas.iter().any(known) {
+            return Ok(());
+        }
+        let state =
+            ReplicaName::new(&first.name).map(GroupState::new_group).and_then(|state| state.to_json())?;
+        if let Some(folder) = self.state_file.parent() {
+            fs::create_dir_all(folder).map_err(|source| io("make", folder, source))?;
+        }
+        fs::write(&self.state_file, state).map_err(|source| io("write", &self.state_file, source))
+    }
+
     /// Takes over what an earlier start with another number of replicas left: the data of a single replica becomes that of the
-    /// first of several.
+    /// first of several. Makes the state of a new group.
     ///
     /// # Errors
     /// There were more replicas before, or the file system refuses.
@@ -135,7 +164,7 @@ impl Group {
         if self.is_replicated() && single.exists() && !of(0).exists() {
             fs::rename(&single, of(0)).map_err(|source| io("rename", &single, source))?;
         }
-        Ok(())
+        self.begin()
     }
 }
 
@@ -177,7 +206,13 @@ mod tests {
         group(&folder, 1).unwrap().adopt(&folder).unwrap();
         group(&folder, 2).unwrap().adopt(&folder).unwrap();
         assert!(!single.exists() && folder.store("demo-broker-0-0").join("commitlog").exists());
-        group(&folder, 2).unwrap().adopt(&folder).unwrap();
+        let two = group(&folder, 2).unwrap();
+        let begun = fs::read_to_string(&two.state_file).unwrap();
+        assert!(GroupState::from_json(&begun).unwrap().in_sync[0].name.as_str() == "demo-broker-0-0");
+        fs::remove_file(&two.state_file).unwrap();
+        fs::write(two.replicas[0].store.join(REPLICA_FILE), "{}").unwrap();
+        two.adopt(&folder).unwrap();
+        assert!(!two.state_file.exists(), "a state that is missing beside data is made by a human only");
         let refused = group(&folder, 1).unwrap().adopt(&folder).unwrap_err().to_string();
         assert!(refused.contains("spec.replicas is 1"), "{refused}");
     }
