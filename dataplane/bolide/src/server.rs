@@ -64,7 +64,7 @@ pub(crate) fn broker(args: &BrokerArgs) -> anyhow::Result<()> {
         tokio::select! {
             result = bolide_broker::run(config, shutdown.clone()) => Ok(result?),
             // only a later claim ends the hold: another process leads the group, so this one must not
-            Err(lost) = role.hold(&shutdown) => Err(lost.into()),
+            Err(lost) = role.hold(None, &shutdown) => Err(lost.into()),
         }
     })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bolide_replication::{Epoch, StateError};
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
@@ -20,10 +21,6 @@ const RETRY_LAST: Duration = Duration::from_secs(10);
 /// Attempts at a write that others came before, in a row.
 const RACES: usize = 5;
 
-/// Grows by one with each claim of a role.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Epoch(pub u64);
-
 /// The role could not be claimed or checked.
 #[derive(Debug, thiserror::Error)]
 pub enum ElectionError {
@@ -31,12 +28,26 @@ pub enum ElectionError {
     #[error("there is no way to the API server: {0}")]
     Connect(#[source] Box<kube::Error>),
     /// The API server refused, or did not answer.
-    #[error("Service {service}: {source}")]
+    #[error("{object}: {source}")]
     Api {
-        /// Name of the Service.
-        service: String,
+        /// Kind and name of the object.
+        object: String,
         /// Why.
         source: Box<kube::Error>,
+    },
+    /// The API server did not answer in time.
+    #[error("{object}: the API server does not answer")]
+    Silent {
+        /// Kind and name of the object.
+        object: String,
+    },
+    /// A group state cannot be read.
+    #[error("Lease {lease}: {source}")]
+    State {
+        /// Name of the Lease.
+        lease: String,
+        /// Why.
+        source: StateError,
     },
     /// Others kept writing at the same time.
     #[error("Service {service} is being written by others")]
@@ -96,11 +107,17 @@ impl RoleService {
     }
 
     /// Claims the role and keeps the Service pointed here until `shutdown`, or until a later claim. Failures are tried again.
+    /// `given`: the epoch that the group state gives the role in; without one, which only a group of one replica may do, the next
+    /// one is taken from the Service.
     ///
     /// # Errors
     /// [`ElectionError::Lost`], and nothing else.
-    pub async fn hold(&self, shutdown: &CancellationToken) -> Result<(), ElectionError> {
-        let mut held: Option<Epoch> = None;
+    pub async fn hold(
+        &self,
+        given: Option<Epoch>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), ElectionError> {
+        let mut held: Option<Epoch> = given;
         let mut pause = RETRY_FIRST;
         loop {
             let attempt = match held {
@@ -140,9 +157,19 @@ impl RoleService {
         if found == ours && holder_of(&service).as_deref() == Some(self.pod.as_str()) {
             return Ok(());
         }
-        tracing::warn!(service = self.name, "the selector was changed by something else; writing it again");
-        // a lost race is looked at in the next round
-        self.write(pointed_at(service, &self.pod, ours)).await.map(|_| ())
+        if found == ours {
+            tracing::warn!(
+                service = self.name,
+                "the selector was changed by something else; writing it again"
+            );
+        } else {
+            tracing::info!(service = self.name, pod = self.pod, epoch = ours.0, "pointing it here");
+        }
+        if self.write(pointed_at(service, &self.pod, ours)).await? {
+            Ok(())
+        } else {
+            Err(ElectionError::Contended { service: self.name.clone() })
+        }
     }
 
     async fn read(&self) -> Result<Service, ElectionError> {
@@ -159,7 +186,7 @@ impl RoleService {
     }
 
     fn api_error(&self, source: kube::Error) -> ElectionError {
-        ElectionError::Api { service: self.name.clone(), source: Box::new(source) }
+        ElectionError::Api { object: format!("Service {}", self.name), source: Box::new(source) }
     }
 }
 
