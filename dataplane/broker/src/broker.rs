@@ -28,6 +28,7 @@ use crate::hold::HoldTable;
 use crate::locks::RebalanceLocks;
 use crate::metrics::BrokerMetrics;
 use crate::registration::Signal;
+use crate::role::Standing;
 use crate::state::State;
 use crate::state::topics::Topic;
 
@@ -98,6 +99,8 @@ pub(crate) struct Broker {
     pub(crate) half_queue: Arc<Queue>,
     /// Which of a group's producers is asked next about a transaction.
     pub(crate) check_turn: AtomicUsize,
+    /// Role in the group.
+    pub(crate) standing: ArcSwap<Standing>,
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,
 }
@@ -133,6 +136,11 @@ impl Broker {
                 kind.unwrap_or_default()
             ))),
         }
+    }
+
+    /// Whether this process takes messages.
+    pub(crate) fn leads(&self) -> bool {
+        self.standing.load().leads()
     }
 
     /// Milliseconds of the monotonic clock.

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use bolide_store::Ack;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -342,6 +343,14 @@ impl BrokerConfig {
             Some(0) => None,
             Some(port) => Some(port),
             None => self.listen_port.checked_sub(2),
+        }
+    }
+
+    /// What a promise to a client waits for.
+    pub(crate) fn ack(&self) -> Ack {
+        match self.flush_disk_type {
+            FlushDiskType::SyncFlush => Ack::Flushed,
+            FlushDiskType::AsyncFlush => Ack::Appended,
         }
     }
 

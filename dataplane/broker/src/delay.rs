@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bolide_store::{
-    Ack, AppendBatch, AppendError, Entry, Placed, Queue, ReadLimits, ReadStatus, Refused, Tags, index_hash,
+    AppendBatch, AppendError, Entry, Placed, Queue, ReadLimits, ReadStatus, Refused, Tags, index_hash,
 };
 use bolide_wire::ids::{QueueId, QueueOffset, TopicName};
 use bolide_wire::message::{NewRecord, RecordRef, encode_record, records};
@@ -18,7 +18,6 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
-use crate::config::FlushDiskType;
 use crate::state::delays::{DelaySource, SOURCE_PROPERTY};
 
 mod levels;
@@ -229,14 +228,10 @@ async fn deliver(broker: &Broker, batch: AppendBatch) -> Result<(), DeliveryErro
     if batch.entries.is_empty() {
         return Ok(());
     }
-    let ack = match broker.live.load().config.flush_disk_type {
-        FlushDiskType::SyncFlush => Ack::Flushed,
-        FlushDiskType::AsyncFlush => Ack::Appended,
-    };
     let (sender, receiver) = oneshot::channel::<Result<Vec<Placed>, AppendError>>();
     // Nobody listening any more is no failure of the append.
     let done = Box::new(move |placed| drop(sender.send(placed)));
-    broker.store.append(batch, ack, done).map_err(|Refused { reason, .. }| reason)?;
+    broker.store.append(batch, broker.full_ack(), done).map_err(|Refused { reason, .. }| reason)?;
     receiver.await.map_err(|_| DeliveryError::Gone)??;
     Ok(())
 }

@@ -96,12 +96,22 @@ pub(crate) enum Failure {
     /// The broker has too much to do.
     #[error("[OVERLOAD]system busy, start flow control for a while")]
     Busy,
+    /// This process does not lead its group, or no longer.
+    #[error("[REJECTREQUEST]system busy, start flow control for a while: this broker is a slave")]
+    NotMaster,
     /// The broker is stopping.
     #[error("the broker is shutting down")]
     Stopping,
     /// A number does not fit.
     #[error("{0}")]
     Internal(&'static str),
+}
+
+impl Failure {
+    /// Nothing was done, because this process does not lead its group.
+    pub(crate) fn is_not_master(&self) -> bool {
+        matches!(self, Failure::NotMaster)
+    }
 }
 
 /// What is not permitted; the number goes to the client as `forbiddenType`.

@@ -12,6 +12,7 @@ use bolide_wire::{Command, RequestCode};
 
 use crate::broker::Broker;
 use crate::error::Failure;
+use crate::front::Front;
 use crate::reply::{self, Reply};
 
 pub(crate) mod admin_group;
@@ -27,6 +28,7 @@ pub(crate) mod runtime;
 pub(crate) mod send;
 pub(crate) mod send_back;
 pub(crate) mod settings;
+pub(crate) mod slave;
 pub(crate) mod stats;
 pub(crate) mod transaction;
 
@@ -162,55 +164,27 @@ fn line(code: RequestCode) -> Option<&'static Route> {
     }
 }
 
-/// Receives the requests of both ports.
+/// Receives the requests of a port.
+#[derive(Clone)]
 pub(crate) struct Requests {
     /// The broker.
     pub(crate) broker: Arc<Broker>,
     /// The second port serves everything but pulls.
     pub(crate) pulls: bool,
+    /// Where the port belongs.
+    front: Arc<Front>,
 }
 
 impl Requests {
-    /// Carries out one request; what is done together with others of its read is handed back.
-    fn one(&self, conn: &Conn, command: Command) -> Option<(Together, Command)> {
-        let code = command.request_code().widened();
-        let call = || Call { broker: self.broker.clone(), conn: conn.clone(), command: command.clone() };
-        let answer = |outcome| {
-            if !command.is_oneway() {
-                conn.reply(reply::answer(&command, outcome));
-            }
-        };
-        match line(code) {
-            Some(Route::Send) => return Some((Together::Send, command)),
-            Some(Route::End) => return Some((Together::End, command)),
-            Some(Route::Own(_)) if !self.pulls && is_pull(code) => answer(Err(Failure::UnknownCode(code.0))),
-            Some(Route::Own(handle)) => handle(call()),
-            Some(Route::Now(handle)) => answer(handle(&call())),
-            Some(Route::Later(handle)) => {
-                let (call, conn) = (call(), conn.clone());
-                conn.clone().spawn(async move {
-                    let command = call.command.clone();
-                    let outcome = handle(call).await;
-                    if !command.is_oneway() {
-                        conn.reply(reply::answer(&command, outcome));
-                    }
-                });
-            }
-            None => answer(Err(Failure::UnknownCode(code.0))),
-        }
-        None
+    pub(crate) fn new(broker: Arc<Broker>, front: Arc<Front>, pulls: bool) -> Requests {
+        Requests { broker, pulls, front }
     }
-}
 
-fn is_pull(code: RequestCode) -> bool {
-    matches!(code, RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE)
-}
-
-impl Handler for Requests {
-    fn handle(&self, conn: &Conn, requests: Vec<Command>) {
+    /// Carries out the requests of one read, whatever the role is.
+    pub(crate) fn serve(&self, conn: &Conn, commands: Vec<Command>) {
         let mut sends: Option<Sends<'_>> = None;
         let mut ends: Option<Ends<'_>> = None;
-        for command in requests {
+        for command in commands {
             match self.one(conn, command) {
                 None => {}
                 Some((Together::Send, command)) => {
@@ -229,9 +203,62 @@ impl Handler for Requests {
         }
     }
 
+    /// Answers a request whose work took its time, unless the role has gone to another replica meanwhile, which then gets it.
+    fn finish(&self, conn: &Conn, command: Command, outcome: Result<Reply, Failure>) {
+        let command = match &outcome {
+            Err(failure) if failure.is_not_master() => {
+                let Some(command) = self.front.retake(self, conn, command) else { return };
+                command
+            }
+            _ => command,
+        };
+        if !command.is_oneway() {
+            conn.reply(reply::answer(&command, outcome));
+        }
+    }
+
+    /// Carries out one request; what is done together with others of its read is handed back.
+    fn one(&self, conn: &Conn, command: Command) -> Option<(Together, Command)> {
+        let code = command.request_code().widened();
+        let call = || Call { broker: self.broker.clone(), conn: conn.clone(), command: command.clone() };
+        let answer = |outcome| {
+            if !command.is_oneway() {
+                conn.reply(reply::answer(&command, outcome));
+            }
+        };
+        match line(code) {
+            Some(Route::Send) => return Some((Together::Send, command)),
+            Some(Route::End) => return Some((Together::End, command)),
+            Some(Route::Own(_)) if !self.pulls && is_pull(code) => answer(Err(Failure::UnknownCode(code.0))),
+            Some(Route::Own(handle)) => handle(call()),
+            Some(Route::Now(handle)) => answer(handle(&call())),
+            Some(Route::Later(handle)) => {
+                let (call, conn, requests) = (call(), conn.clone(), self.clone());
+                conn.clone().spawn(async move {
+                    let command = call.command.clone();
+                    let outcome = handle(call).await;
+                    requests.finish(&conn, command, outcome);
+                });
+            }
+            None => answer(Err(Failure::UnknownCode(code.0))),
+        }
+        None
+    }
+}
+
+fn is_pull(code: RequestCode) -> bool {
+    matches!(code, RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE)
+}
+
+impl Handler for Requests {
+    fn handle(&self, conn: &Conn, requests: Vec<Command>) {
+        self.front.take(self, conn, requests);
+    }
+
     fn closed(&self, conn: &Conn) {
         let groups = self.broker.clients.write().disconnect(conn.id().0);
         self.broker.notify_groups(&groups);
+        self.front.closed(conn);
     }
 }
 

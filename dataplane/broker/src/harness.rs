@@ -17,7 +17,8 @@ use tempfile::TempDir;
 
 use crate::broker::Broker;
 use crate::config::BrokerConfig;
-use crate::run::{Serving, start, stop};
+use crate::run::{start, stop};
+use crate::serving::Serving;
 
 mod admin;
 mod consuming;
@@ -63,7 +64,7 @@ impl Harness {
         let registry = Registry::new();
         let (disk, clock) = (Arc::new(RealDisk::new()), Arc::new(SystemClock::new()));
         let broker = start(config.clone(), disk, clock, &registry).await.unwrap();
-        let serving = Serving::begin(&broker, &registry).unwrap();
+        let serving = Serving::begin(&broker, &registry).await.unwrap();
         let address = serving.address().to_string();
         Harness { broker, client: Client::new(ClientConfig::default()), address, serving, folder, config }
     }

@@ -14,6 +14,7 @@ pub mod config;
 mod delay;
 mod duties;
 mod error;
+mod front;
 mod handler;
 #[cfg(test)]
 mod harness;
@@ -23,13 +24,16 @@ mod locks;
 mod metrics;
 mod registration;
 mod reply;
+mod role;
 mod run;
+mod serving;
 mod state;
 mod stats;
 mod transaction;
 
 pub use config::{BrokerConfig, ConfigError, FlushDiskType};
 pub use delay::{DelayLevels, LevelsError};
+pub use front::FrontError;
 pub use metrics::BrokerMetrics;
 pub use run::{RunError, run};
 pub use state::snapshot::SnapshotError;

@@ -6,19 +6,26 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bolide_transport::{CallError, Client, ClientConfig};
 use bolide_wire::body::register::{RegisterBrokerBody, RegisterDeltaBody, RegisterError};
 use bolide_wire::body::topic::{DataVersion, TopicConfig, TopicConfigTable};
-use bolide_wire::header::route::{BrokerHeartbeat, RegisterBroker, RegisterDelta, UnregisterBroker};
+use bolide_wire::header::EncodeHeader;
+use bolide_wire::header::route::{
+    BrokerHeartbeat, EPOCH_FIELD, RegisterBroker, RegisterDelta, UnregisterBroker,
+};
 use bolide_wire::json::{self, IntegerKeys};
 use bolide_wire::{Command, RequestCode, ResponseCode};
 use futures::future::join_all;
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::broker::Broker;
+use crate::role::Place;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often names are looked up, and servers that do not know this broker yet are told: a nameserver that has just started
@@ -79,7 +86,7 @@ struct Known {
     failing: bool,
 }
 
-/// Keeps every nameserver informed; ends with the broker, after saying goodbye.
+/// Keeps every nameserver informed of one place in the cluster.
 pub(crate) struct Registration {
     broker: Arc<Broker>,
     client: Client,
@@ -88,11 +95,46 @@ pub(crate) struct Registration {
     name_unknown: bool,
     table: Arc<Table>,
     permission: u32,
+    place: Place,
+    end: Arc<End>,
+}
+
+/// How a registration ends.
+#[derive(Debug, Default)]
+struct End {
+    stop: CancellationToken,
+    goodbye: AtomicBool,
+}
+
+/// A registration at work.
+pub(crate) struct Registered {
+    end: Arc<End>,
+    tasks: TaskTracker,
+}
+
+impl Registered {
+    /// Ends the registration and waits for it. Without `goodbye` the nameservers notice by the connection: so another replica
+    /// that has taken the place already keeps it, with any kind of nameserver.
+    pub(crate) async fn end(self, goodbye: bool) {
+        self.end.goodbye.store(goodbye, Ordering::Release);
+        self.end.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
 }
 
 impl Registration {
-    pub(crate) fn new(broker: Arc<Broker>) -> Registration {
+    /// Keeps the nameservers informed of a place until [`Registered::end`].
+    pub(crate) fn begin(broker: &Arc<Broker>, place: Place) -> Registered {
+        let (end, tasks) = (Arc::<End>::default(), TaskTracker::new());
+        tasks.spawn(Registration::new(broker.clone(), place, end.clone()).serve());
+        Registered { end, tasks }
+    }
+
+    fn new(broker: Arc<Broker>, place: Place, end: Arc<End>) -> Registration {
         Registration {
+            place,
+            end,
             broker,
             client: Client::new(ClientConfig::default()),
             servers: HashMap::new(),
@@ -102,10 +144,10 @@ impl Registration {
         }
     }
 
-    /// Works until the broker stops.
-    pub(crate) async fn serve(mut self) {
+    /// Works until it is ended.
+    async fn serve(mut self) {
         let mut wanted = self.broker.registration.wanted.subscribe();
-        let stop = self.broker.shutdown.clone();
+        let stop = self.end.stop.clone();
         self.look_up().await;
         loop {
             let target = *wanted.borrow_and_update();
@@ -121,7 +163,10 @@ impl Registration {
                 () = stop.cancelled() => break,
             }
         }
-        self.goodbye().await;
+        if self.end.goodbye.load(Ordering::Acquire) {
+            self.goodbye().await;
+        }
+        self.client.close(GOODBYE_TIMEOUT).await;
     }
 
     /// Waits for the next heartbeat, or for a server that has yet to be told.
@@ -251,8 +296,8 @@ impl Registration {
             compressed: false,
             body_crc32: crc,
         };
-        let request = Command::request(RequestCode::REGISTER_BROKER)
-            .with_header(&header)
+        let request = self
+            .request(RequestCode::REGISTER_BROKER, &header)
             .with_ext("bolideExtent", "full")
             .with_body(body);
         let answer = self.client.call(address, request, CALL_TIMEOUT).await?;
@@ -284,8 +329,7 @@ impl Registration {
             new_version: version_text(self.table.version)?,
         };
         let body = json::to_vec(&body, IntegerKeys::Quoted).map_err(RegisterError::Encode)?;
-        let request =
-            Command::request(RequestCode::BOLIDE_REGISTER_DELTA).with_header(&header).with_body(body);
+        let request = self.request(RequestCode::BOLIDE_REGISTER_DELTA, &header).with_body(body);
         Ok(self.client.call(address, request, CALL_TIMEOUT).await?.response_code())
     }
 
@@ -302,7 +346,7 @@ impl Registration {
             election_priority: None,
             data_version: Some(version_text(self.table.version)?),
         };
-        let request = Command::request(RequestCode::BROKER_HEARTBEAT).with_header(&header);
+        let request = self.request(RequestCode::BROKER_HEARTBEAT, &header);
         Ok(self.client.call(address, request, CALL_TIMEOUT).await?.response_code())
     }
 
@@ -314,7 +358,7 @@ impl Registration {
             broker_id: self.own_id(),
         };
         let goodbyes = self.servers.keys().map(|address| {
-            let request = Command::request(RequestCode::UNREGISTER_BROKER).with_header(&header);
+            let request = self.request(RequestCode::UNREGISTER_BROKER, &header);
             self.client.call(address, request, GOODBYE_TIMEOUT)
         });
         for outcome in join_all(goodbyes).await {
@@ -322,19 +366,27 @@ impl Registration {
                 tracing::debug!(%error, "a nameserver was not told goodbye");
             }
         }
-        self.client.close(GOODBYE_TIMEOUT).await;
+    }
+
+    /// A request with the epoch of the group, if it has one.
+    fn request<H: EncodeHeader>(&self, code: RequestCode, header: &H) -> Command {
+        let request = Command::request(code).with_header(header);
+        match self.place.epoch {
+            0 => request,
+            epoch => request.with_ext(EPOCH_FIELD, &epoch.to_string()),
+        }
     }
 
     fn own_id(&self) -> i64 {
-        i64::try_from(self.broker.live.load().config.broker_id).unwrap_or(i64::MAX)
+        i64::try_from(self.place.id).unwrap_or(i64::MAX)
     }
 
     fn own_address(&self) -> String {
-        self.broker.store_host.to_string()
+        self.place.address.to_string()
     }
 
     fn ha_address(&self) -> String {
-        let host = self.broker.store_host;
+        let host = self.place.address;
         std::net::SocketAddr::new(host.ip(), host.port().saturating_add(1)).to_string()
     }
 }

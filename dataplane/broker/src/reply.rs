@@ -140,7 +140,7 @@ pub(crate) fn code_of(failure: &Failure) -> ResponseCode {
             }
             AppendError::NoSegment => ResponseCode::SYSTEM_ERROR,
         },
-        Failure::Busy => ResponseCode::SYSTEM_BUSY,
+        Failure::Busy | Failure::NotMaster => ResponseCode::SYSTEM_BUSY,
         Failure::Stopping => ResponseCode::SERVICE_NOT_AVAILABLE,
     }
 }

@@ -13,8 +13,7 @@ use bolide_store::{
     Clock, Disk, Flush, OpenError, RealDisk, RetentionConfig, Store, StoreConfig, StoreMetrics, SystemClock,
     memory_bytes,
 };
-use bolide_telemetry::{AdminError, AdminServer, Readiness, register_build_info};
-use bolide_transport::{BindError, Limits, Server, ServerConfig, TransportMetrics};
+use bolide_telemetry::{AdminError, AdminServer, Readiness};
 use bolide_wire::body::topic::TopicConfig;
 use bolide_wire::ids::{BrokerName, ClusterName, NameError, QueueId, TopicName};
 use parking_lot::{Mutex, RwLock};
@@ -30,15 +29,14 @@ use crate::clients::Clients;
 use crate::clients::selectors::Selectors;
 use crate::config::{BrokerConfig, ConfigError, FlushDiskType};
 use crate::delay::{DelayLevels, LevelsError};
-use crate::duties::Duties;
-use crate::handler::Requests;
-use crate::handler::pull::wake;
+use crate::front::FrontError;
 use crate::handler::send::unique_id::UniqueIds;
 use crate::hold::HoldTable;
-use crate::housekeeping;
 use crate::locks::RebalanceLocks;
 use crate::metrics::{BrokerCollector, BrokerMetrics};
-use crate::registration::{Registration, Signal};
+use crate::registration::Signal;
+use crate::role::Standing;
+use crate::serving::Serving;
 use crate::state::State;
 use crate::state::record::STATE_TOPIC;
 use crate::state::snapshot::{Snapshot, SnapshotError};
@@ -47,8 +45,6 @@ use crate::state::transactions::HALF_TOPIC;
 
 /// How often it is looked whether the store still works.
 const STORE_CHECK: Duration = Duration::from_millis(200);
-/// How long a shutdown waits for requests that are being worked on.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// The broker could not start, or had to stop.
 #[derive(Debug, Error)]
@@ -67,7 +63,7 @@ pub enum RunError {
     Port(SocketAddr, #[source] std::io::Error),
     /// A listener cannot be made.
     #[error(transparent)]
-    Bind(#[from] BindError),
+    Front(#[from] FrontError),
     /// The admin listener cannot be made.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -98,7 +94,8 @@ pub enum RunError {
 pub async fn run(config: BrokerConfig, shutdown: CancellationToken) -> Result<(), RunError> {
     config.check()?;
     let registry = Registry::new();
-    for port in [Some(config.listen_port), config.fast_port()].into_iter().flatten() {
+    let own_ports = [Some(config.listen_port), config.fast_port()].into_iter().flatten();
+    for port in own_ports.filter(|_| !config.replicated()) {
         let address = SocketAddr::new(config.bind_address, port);
         probe(address).map_err(|source| RunError::Port(address, source))?;
     }
@@ -117,7 +114,7 @@ pub async fn run(config: BrokerConfig, shutdown: CancellationToken) -> Result<()
     let disk = Arc::new(RealDisk::new());
     let clock = Arc::new(SystemClock::new());
     let broker = start(config, disk, clock, &registry).await?;
-    let outcome = match Serving::begin(&broker, &registry) {
+    let outcome = match Serving::begin(&broker, &registry).await {
         Ok(serving) => {
             ready.store(Arc::new(Readiness::Ready));
             tracing::info!(address = %broker.store_host, "broker is serving");
@@ -225,6 +222,7 @@ pub(crate) async fn start(
     let half_queue = store.queue_or_create(&TopicName::internal(HALF_TOPIC)?, QueueId(0));
     let now = clock.now();
     let salt = u32::try_from(now.0 & i64::from(u32::MAX)).unwrap_or(0);
+    let standing = if config.replicated() { Standing::WAITING } else { Standing::ALONE };
     let cold_reads = usize::try_from(config.cold_read_threads).unwrap_or(1);
     let broker = Arc::new(Broker {
         names,
@@ -250,20 +248,23 @@ pub(crate) async fn start(
         state_queue,
         half_queue,
         check_turn: AtomicUsize::new(0),
+        standing: ArcSwap::from_pointee(standing),
         tasks: TaskTracker::new(),
         shutdown: CancellationToken::new(),
         live: ArcSwap::from_pointee(Live::new(config)),
         clock,
     });
     registry.register(Box::new(BrokerCollector::new(Arc::downgrade(&broker))?))?;
-    broker.make_predefined().await.map_err(|failure| RunError::Predefined(failure.to_string()))?;
+    if broker.leads() {
+        broker.make_predefined().await.map_err(|failure| RunError::Predefined(failure.to_string()))?;
+    }
     drop_deleted_queues(&broker).await;
     Ok(broker)
 }
 
 /// Queues of topics that were deleted may come back when recovery replays their records; here they go again. Queues whose
 /// topic is unknown for any other reason stay.
-async fn drop_deleted_queues(broker: &Arc<Broker>) {
+pub(crate) async fn drop_deleted_queues(broker: &Arc<Broker>) {
     for topic in broker.state.take_deleted() {
         let (store, name) = (broker.store.clone(), topic.clone());
         match tokio::task::spawn_blocking(move || store.delete_topic(&name)).await {
@@ -271,67 +272,6 @@ async fn drop_deleted_queues(broker: &Arc<Broker>) {
             Ok(Ok(true)) => tracing::info!(%topic, "queues of a deleted topic removed"),
             Ok(Err(error)) => tracing::warn!(%topic, %error, "queues of a deleted topic stay"),
             Err(error) => tracing::warn!(%topic, %error, "queues of a deleted topic stay"),
-        }
-    }
-}
-
-/// The listeners and tasks of a running broker.
-pub(crate) struct Serving {
-    servers: Vec<Server>,
-    stop_servers: CancellationToken,
-    duties: Duties,
-}
-
-impl Serving {
-    pub(crate) fn begin(broker: &Arc<Broker>, registry: &Registry) -> Result<Serving, RunError> {
-        register_build_info(registry, "broker")?;
-        let config = broker.live().config.clone();
-        let stop_servers = CancellationToken::new();
-        let metrics = TransportMetrics::register(registry, "broker")?;
-        let server_config = ServerConfig {
-            limits: Limits {
-                max_frame_bytes: usize::try_from(config.frame_max_length).unwrap_or(usize::MAX),
-                ..Limits::default()
-            },
-            drain_timeout: DRAIN,
-            ..ServerConfig::default()
-        };
-        let bind = |port: u16, pulls: bool| {
-            let address = SocketAddr::new(config.bind_address, port);
-            let handler = Arc::new(Requests { broker: broker.clone(), pulls });
-            Server::bind(address, server_config.clone(), handler, metrics.clone(), stop_servers.clone())
-        };
-        let mut servers = vec![bind(config.listen_port, true)?];
-        if let Some(port) = config.fast_port() {
-            servers.push(bind(port, false)?);
-        }
-        let tasks = &broker.tasks;
-        tasks.spawn(wake::serve_arrivals(broker.clone()));
-        tasks.spawn(wake::serve_deadlines(broker.clone()));
-        tasks.spawn(housekeeping::scan_clients(broker.clone()));
-        tasks.spawn(housekeeping::sample_counters(broker.clone()));
-        tasks.spawn(housekeeping::save_snapshots(broker.clone()));
-        tasks.spawn(Registration::new(broker.clone()).serve());
-        let duties = Duties::begin(broker);
-        Ok(Serving { servers, stop_servers, duties })
-    }
-
-    /// The address of the main listener.
-    #[cfg(test)]
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.servers[0].local_addr()
-    }
-
-    /// Says goodbye, then answers what was asked, then ends.
-    pub(crate) async fn end(self, broker: &Arc<Broker>) {
-        broker.shutdown.cancel();
-        self.duties.end().await;
-        broker.tasks.close();
-        broker.tasks.wait().await;
-        self.stop_servers.cancel();
-        wake::answer_all(broker);
-        for server in self.servers {
-            server.stopped().await;
         }
     }
 }

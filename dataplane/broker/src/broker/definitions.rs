@@ -12,7 +12,6 @@ use bolide_wire::properties::{names, tags_code};
 use tokio::sync::oneshot;
 
 use super::Broker;
-use crate::config::FlushDiskType;
 use crate::error::Failure;
 use crate::handler::send::properties::push;
 use crate::state::groups::{Group, PREDEFINED};
@@ -64,21 +63,19 @@ impl Broker {
 
     /// What the configuration promises of an acknowledgement.
     pub(crate) fn full_ack(&self) -> Ack {
-        match self.live.load().config.flush_disk_type {
-            FlushDiskType::SyncFlush => Ack::Flushed,
-            FlushDiskType::AsyncFlush => Ack::Appended,
-        }
+        self.live.load().config.ack()
     }
 
     /// Appends one state record. What it says is in force when it is applied, see [`Broker::applied`].
     pub(crate) fn append_state(&self, record: &StateRecord) -> Result<PlacedLater, Failure> {
         let mut batch = AppendBatch::default();
         self.encode_state(record, &mut batch)?;
-        let ack = self.full_ack();
         let (sender, receiver) = oneshot::channel();
         // Nobody listening any more is no failure of the append.
         let done = Box::new(move |placed| drop(sender.send(placed)));
-        self.store.append(batch, ack, done).map_err(|Refused { reason, .. }| Failure::Refused(reason))?;
+        self.store
+            .append(batch, self.full_ack(), done)
+            .map_err(|Refused { reason, .. }| Failure::Refused(reason))?;
         Ok(receiver)
     }
 
@@ -199,6 +196,12 @@ impl Broker {
         }
         self.change_groups(vec![SubscriptionGroupConfig::new(&group)], Vec::new(), false).await?;
         self.state.groups.find(name).ok_or_else(|| Failure::NoGroup(name.into()))
+    }
+
+    /// Versions go on from what the log says.
+    pub(crate) fn take_versions(&self) {
+        *self.versions.lock() =
+            Versions { topics: self.state.topics.version(), groups: self.state.groups.version() };
     }
 
     /// Makes the topics and groups that every broker has, where they are missing or differ from the configuration.

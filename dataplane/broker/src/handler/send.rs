@@ -13,7 +13,6 @@ use bolide_wire::message::sys_flag;
 use bolide_wire::{Command, RequestCode, ResponseCode};
 
 use crate::broker::{Broker, Live};
-use crate::config::FlushDiskType;
 use crate::error::{Failure, Forbidden};
 use crate::reply;
 use crate::state::topics::{Topic, is_protected};
@@ -63,8 +62,8 @@ pub(crate) struct Sends<'a> {
     conn: &'a Conn,
     live: Arc<Live>,
     now: EpochMillis,
-    /// Acknowledged when flushed.
-    flushed: Part,
+    /// Acknowledged when what the broker promises has happened.
+    promised: Part,
     /// Acknowledged when appended.
     appended: Part,
     refused: Vec<Outgoing>,
@@ -78,7 +77,7 @@ impl<'a> Sends<'a> {
             conn,
             live: broker.live(),
             now: broker.clock.now(),
-            flushed: Part::default(),
+            promised: Part::default(),
             appended: Part::default(),
             refused: Vec::new(),
             scratch: String::new(),
@@ -109,7 +108,7 @@ impl<'a> Sends<'a> {
         if !self.refused.is_empty() {
             self.conn.reply_many(self.refused);
         }
-        self.flushed.submit(self.broker, self.conn, Ack::Flushed);
+        self.promised.submit(self.broker, self.conn, self.live.config.ack());
         self.appended.submit(self.broker, self.conn, Ack::Appended);
     }
 
@@ -165,11 +164,7 @@ impl<'a> Sends<'a> {
 
     /// The part that a message belongs to.
     fn part(&mut self, wait: bool) -> &mut Part {
-        if wait && self.live.config.flush_disk_type == FlushDiskType::SyncFlush {
-            &mut self.flushed
-        } else {
-            &mut self.appended
-        }
+        if wait { &mut self.promised } else { &mut self.appended }
     }
 
     /// The frame that will answer the message, with everything that is known before it is stored.

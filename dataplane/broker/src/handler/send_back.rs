@@ -1,6 +1,6 @@
 //! Owns messages that a consumer gives back: they come again after a delay, or go to the dead-letter topic.
 
-use bolide_store::{Ack, AppendBatch, Entry, Refused, Tags, index_hash};
+use bolide_store::{AppendBatch, Entry, Refused, Tags, index_hash};
 use bolide_wire::header::send::ConsumerSendMsgBack;
 use bolide_wire::ids::{QueueId, TopicName};
 use bolide_wire::message::{NewRecord, RecordRef, encode_record};
@@ -93,7 +93,7 @@ pub(crate) async fn send_back(call: Call) -> Result<Reply, Failure> {
     let (sender, receiver) = oneshot::channel();
     // Nobody listening any more is no failure of the append.
     let done = Box::new(move |placed| drop(sender.send(placed)));
-    let appended = broker.store.append(batch, Ack::Appended, done);
+    let appended = broker.store.append(batch, broker.full_ack(), done);
     appended.map_err(|Refused { reason, .. }| Failure::Refused(reason))?;
     receiver.await.map_err(|_| Failure::Stopping)??;
     if dead {

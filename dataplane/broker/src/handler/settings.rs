@@ -24,6 +24,9 @@ pub(crate) async fn update(call: Call) -> Result<Reply, Failure> {
     let permission_changed = changed.broker_permission != before.config.broker_permission;
     broker.live.store(Arc::new(Live::new(changed)));
     tracing::info!(peer = %call.conn.peer(), settings = text, "settings changed");
+    if !broker.leads() {
+        return Ok(Reply::ok());
+    }
     broker.make_predefined().await?;
     if permission_changed {
         // A new version of the same topics: nameservers take the permission over with it.
