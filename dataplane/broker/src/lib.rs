@@ -14,6 +14,7 @@ pub mod config;
 mod delay;
 mod duties;
 mod error;
+#[expect(dead_code, reason = "a broker without replicas stays in one role")]
 mod front;
 mod handler;
 #[cfg(test)]
@@ -24,8 +25,10 @@ mod locks;
 mod metrics;
 mod registration;
 mod reply;
+#[expect(dead_code, reason = "a broker without replicas stays in one role")]
 mod role;
 mod run;
+#[expect(dead_code, reason = "a broker without replicas stays in one role")]
 mod serving;
 mod state;
 mod stats;

@@ -199,6 +199,7 @@ impl Broker {
     }
 
     /// Versions go on from what the log says.
+    #[expect(dead_code, reason = "a broker without replicas stays in one role")]
     pub(crate) fn take_versions(&self) {
         *self.versions.lock() =
             Versions { topics: self.state.topics.version(), groups: self.state.groups.version() };
