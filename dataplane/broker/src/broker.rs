@@ -101,6 +101,8 @@ pub(crate) struct Broker {
     pub(crate) check_turn: AtomicUsize,
     /// Role in the group.
     pub(crate) standing: ArcSwap<Standing>,
+    /// The queue of the timer topic.
+    pub(crate) timer_queue: Arc<Queue>,
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,
 }

@@ -17,6 +17,9 @@ pub mod replica;
 
 use replica::{ReplicaAddress, ReplicationMode};
 
+/// Longest `timerMaxDelaySec`: a leap year.
+pub(crate) const LONGEST_TIMER_SEC: u64 = 366 * 86_400;
+
 /// What a `SEND_OK` waits for on this broker's own disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -116,6 +119,14 @@ pub struct BrokerConfig {
     pub transaction_check_max: u32,
     /// Transactions that may be open at once; beyond it half messages are answered "busy".
     pub max_open_transactions: u32,
+    /// Take messages for an arbitrary delivery time.
+    pub timer_wheel_enable: bool,
+    /// Seconds that such a time may lie ahead at most: 1 to 31,622,400, a year.
+    pub timer_max_delay_sec: u64,
+    /// Let producers take such messages back.
+    pub recall_message_enable: bool,
+    /// ... even while the broker refuses sends.
+    pub allow_recall_when_broker_not_writeable: bool,
     /// A client that is silent for so long is forgotten.
     pub channel_expired_timeout: u64,
     /// How often silent clients are looked for.
@@ -204,6 +215,10 @@ impl Default for BrokerConfig {
             transaction_check_interval: 30_000,
             transaction_check_max: 15,
             max_open_transactions: 2_000_000,
+            timer_wheel_enable: true,
+            timer_max_delay_sec: 259_200,
+            recall_message_enable: true,
+            allow_recall_when_broker_not_writeable: true,
             channel_expired_timeout: 120_000,
             client_scan_interval: 10_000,
             flush_consumer_offset_interval: 200,
@@ -331,6 +346,9 @@ impl BrokerConfig {
         if DelayLevels::parse(&self.message_delay_level).is_err() {
             return bad("messageDelayLevel", "delays such as `1s 5s 1m`, at most 64 of them");
         }
+        if !(1..=LONGEST_TIMER_SEC).contains(&self.timer_max_delay_sec) {
+            return bad("timerMaxDelaySec", "1 to 31622400 seconds");
+        }
         if self.access_message_in_memory_max_ratio > 100 {
             return bad("accessMessageInMemoryMaxRatio", "0 to 100");
         }
@@ -391,6 +409,8 @@ mod tests {
     fn a_bad_value_names_its_key() {
         let config = BrokerConfig { broker_permission: 3, ..BrokerConfig::default() };
         assert!(matches!(config.check(), Err(ConfigError::Bad { key: "brokerPermission", .. })));
+        let config = BrokerConfig { timer_max_delay_sec: LONGEST_TIMER_SEC + 1, ..BrokerConfig::default() };
+        assert!(matches!(config.check(), Err(ConfigError::Bad { key: "timerMaxDelaySec", .. })));
         let config = BrokerConfig { message_delay_level: "1y".into(), ..BrokerConfig::default() };
         assert!(matches!(config.check(), Err(ConfigError::Bad { key: "messageDelayLevel", .. })));
     }

@@ -7,23 +7,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bolide_store::{
-    AppendBatch, AppendError, Entry, Placed, Queue, ReadLimits, ReadStatus, Refused, Tags, index_hash,
-};
-use bolide_wire::ids::{QueueId, QueueOffset, TopicName};
-use bolide_wire::message::{NewRecord, RecordRef, encode_record, records};
-use bolide_wire::properties::{Properties, names};
-use thiserror::Error;
-use tokio::sync::oneshot;
+use bolide_store::{AppendBatch, Queue, ReadLimits, ReadStatus};
+use bolide_wire::ids::{QueueId, QueueOffset};
+use bolide_wire::message::{RecordRef, records};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::state::delays::{DelaySource, SOURCE_PROPERTY};
 
+pub(crate) mod delivery;
 mod levels;
+pub(crate) mod place;
+mod policy;
 
+use delivery::DeliveryError;
 pub(crate) use levels::retry_level;
 pub use levels::{DelayLevels, LevelsError};
+pub(crate) use policy::retry_delay_ms;
 
 /// Most messages delivered by one append.
 const BATCH_MESSAGES: usize = 256;
@@ -35,19 +35,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// ... to here.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// A round of delivery did not succeed; it is tried again.
-#[derive(Debug, Error)]
-enum DeliveryError {
-    #[error("the delayed messages cannot be read")]
-    Read(#[from] std::io::Error),
-    #[error("the delivery was refused: {0}")]
-    Refused(#[from] bolide_store::Refusal),
-    #[error("the delivery failed: {0}")]
-    Append(#[from] AppendError),
-    #[error("the store is gone")]
-    Gone,
-}
 
 /// What a round found.
 enum Round {
@@ -128,7 +115,7 @@ async fn round(
     match found.status {
         ReadStatus::Found => {
             let batch = deliveries(broker, level, &found.slices);
-            let delivered = deliver(broker, batch).await;
+            let delivered = delivery::append(broker, batch).await;
             let next = match blocked {
                 Some((first_blocked, _)) => first_blocked,
                 None => found.next,
@@ -176,62 +163,8 @@ fn deliveries(broker: &Broker, level: u32, slices: &[bytes::Bytes]) -> AppendBat
 /// Adds the delivery of one message, unless it names no place to go to.
 fn add(broker: &Broker, level: u32, record: &RecordRef<'_>, batch: &mut AppendBatch) {
     let offset = record.queue_offset();
-    let target = record.properties().get(names::REAL_TOPIC).and_then(|topic| TopicName::internal(topic).ok());
-    let queue = record.properties().get(names::REAL_QID).and_then(|queue| queue.parse().ok()).map(QueueId);
-    let (Some(topic), Some(queue)) = (target, queue) else {
-        tracing::error!(level, offset = offset.0, "a delayed message names no target; it is passed over");
-        return;
-    };
-    let mut properties = Properties::from_encoded(record.properties().as_str().to_owned());
-    for name in [
-        names::DELAY,
-        names::TIMER_DELIVER_MS,
-        names::TIMER_DELAY_SEC,
-        names::TIMER_DELAY_MS,
-        SOURCE_PROPERTY,
-    ] {
-        properties.remove(name);
+    let source = DelaySource { level, offset }.to_string();
+    if let Err(error) = delivery::add(broker, record, &[(SOURCE_PROPERTY, &source)], batch) {
+        tracing::error!(level, offset = offset.0, %error, "a delayed message is passed over");
     }
-    properties.push(SOURCE_PROPERTY, &DelaySource { level, offset }.to_string());
-    let queue = broker.queue_of(&topic, queue);
-    let new = NewRecord {
-        topic: &topic,
-        queue_id: queue.id(),
-        flag: record.flag(),
-        sys_flag: record.sys_flag(),
-        born_timestamp: record.born_timestamp(),
-        born_host: record.born_host(),
-        store_host: broker.store_host,
-        reconsume_times: record.reconsume_times(),
-        prepared_transaction_offset: record.prepared_transaction_offset(),
-        body: record.body(),
-        properties: properties.as_str(),
-    };
-    match encode_record(&new, &mut batch.buf) {
-        Ok(len) => {
-            let mut entry = Entry::new(len, queue);
-            entry.tags = Tags::Hash(properties.view().tags_code());
-            entry.state = true;
-            let keys = properties.get(names::KEYS).into_iter().flat_map(|keys| keys.split(' '));
-            for key in properties.get(names::UNIQ_KEY).into_iter().chain(keys).filter(|key| !key.is_empty()) {
-                entry.keys.push(index_hash(&topic, key));
-            }
-            batch.entries.push(entry);
-        }
-        Err(error) => {
-            tracing::error!(level, offset = offset.0, %error, "a delayed message cannot be delivered; it is passed over");
-        }
-    }
-}
-
-async fn deliver(broker: &Broker, batch: AppendBatch) -> Result<(), DeliveryError> {
-    if batch.entries.is_empty() {
-        return Ok(());
-    }
-    let (sender, receiver) = oneshot::channel::<Result<Vec<Placed>, AppendError>>();
-    // Nobody listening any more is no failure of the append.
-    let done = Box::new(move |placed| drop(sender.send(placed)));
-    broker.store.append(batch, broker.full_ack(), done).map_err(|Refused { reason, .. }| reason)?;
-    receiver.await.map_err(|_| DeliveryError::Gone)??;
-    Ok(())
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::Broker;
-use crate::{delay, housekeeping, transaction};
+use crate::{delay, housekeeping, timers, transaction};
 
 /// The duties of one term as master.
 pub(crate) struct Duties {
@@ -25,6 +25,7 @@ impl Duties {
         for level in 1..=broker.levels.count() {
             duties.spawn(|stop| delay::serve_level(broker.clone(), level, stop));
         }
+        duties.spawn(|stop| timers::serve(broker.clone(), stop));
         duties.spawn(|stop| housekeeping::log_offsets(broker.clone(), stop));
         duties.spawn(|stop| transaction::serve(broker.clone(), stop));
         duties

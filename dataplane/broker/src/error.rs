@@ -51,6 +51,27 @@ pub(crate) enum Failure {
     /// A topic that clients may not send to.
     #[error("Sending message to topic[{0}] is forbidden.")]
     ProtectedTopic(String),
+    /// Messages for an arbitrary time are switched off.
+    #[error("accurate timer message is not enabled, timerWheelEnable is false")]
+    TimersDisabled,
+    /// The time asked for is no time, or too far ahead.
+    #[error(
+        "timer message illegal, the delay time should not be bigger than the max delay {max_ms}ms; or if set del msg, the \
+         delay time should be bigger than the current time"
+    )]
+    TimerIllegal {
+        /// How far ahead a time may lie.
+        max_ms: i64,
+    },
+    /// Recalls are switched off.
+    #[error("recall failed, operation is forbidden")]
+    RecallForbidden,
+    /// The broker takes no recalls now.
+    #[error("recall failed, broker service not available")]
+    RecallUnavailable,
+    /// The message cannot be recalled, or not any more.
+    #[error("{0}")]
+    Recall(&'static str),
     /// The message breaks a limit.
     #[error("the message is illegal, maybe {0}")]
     MessageIllegal(&'static str),

@@ -22,6 +22,7 @@ pub(crate) mod connections;
 pub(crate) mod offset;
 pub(crate) mod pull;
 pub(crate) mod query;
+pub(crate) mod recall;
 pub(crate) mod request_reply;
 pub(crate) mod reset;
 pub(crate) mod runtime;
@@ -151,6 +152,7 @@ const TABLE: &[Line] = &[
     now(RequestCode::GET_TOPIC_CONFIG, admin_topic::one),
     now(RequestCode::GET_SUBSCRIPTIONGROUP_CONFIG, admin_group::one),
     own(RequestCode::LITE_PULL_MESSAGE, pull::handle),
+    later(RequestCode::RECALL_MESSAGE, |call| Box::pin(recall::recall(call))),
 ];
 
 fn line(code: RequestCode) -> Option<&'static Route> {

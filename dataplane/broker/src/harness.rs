@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bolide_store::{RealDisk, SystemClock};
+use bolide_store::RealDisk;
 use bolide_transport::{Client, ClientConfig};
 use bolide_wire::body::heartbeat::{ConsumerData, HeartbeatData, SubscriptionData};
 use bolide_wire::header::EncodeHeader;
@@ -21,12 +21,16 @@ use crate::run::{start, stop};
 use crate::serving::Serving;
 
 mod admin;
+mod clock;
 mod consuming;
 mod filtering;
 mod request_reply;
 mod restart;
 mod sending;
+mod timers;
 mod transactions;
+
+use clock::JumpingClock;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -35,6 +39,7 @@ pub(crate) struct Harness {
     pub(crate) broker: Arc<Broker>,
     pub(crate) client: Client,
     pub(crate) address: String,
+    pub(crate) clock: Arc<JumpingClock>,
     serving: Serving,
     folder: TempDir,
     config: BrokerConfig,
@@ -57,20 +62,26 @@ impl Harness {
             ..BrokerConfig::default()
         };
         change(&mut config);
-        Harness::open(folder, config).await
+        Harness::open(folder, config, Arc::new(JumpingClock::new())).await
     }
 
-    async fn open(folder: TempDir, config: BrokerConfig) -> Harness {
+    async fn open(folder: TempDir, config: BrokerConfig, clock: Arc<JumpingClock>) -> Harness {
         let registry = Registry::new();
-        let (disk, clock) = (Arc::new(RealDisk::new()), Arc::new(SystemClock::new()));
-        let broker = start(config.clone(), disk, clock, &registry).await.unwrap();
+        let broker =
+            start(config.clone(), Arc::new(RealDisk::new()), clock.clone(), &registry).await.unwrap();
         let serving = Serving::begin(&broker, &registry).await.unwrap();
         let address = serving.address().to_string();
-        Harness { broker, client: Client::new(ClientConfig::default()), address, serving, folder, config }
+        let client = Client::new(ClientConfig::default());
+        Harness { broker, client, address, clock, serving, folder, config }
     }
 
     /// Ends the broker and starts it again; without `clean`, no snapshot is saved, as after a crash.
     pub(crate) async fn restart(self, clean: bool) -> Harness {
+        self.restart_after(clean, || {}).await
+    }
+
+    /// Like `restart`; `meanwhile` runs while there is no broker.
+    pub(crate) async fn restart_after(self, clean: bool, meanwhile: impl FnOnce()) -> Harness {
         self.client.close(Duration::ZERO).await;
         self.serving.end(&self.broker).await;
         if clean {
@@ -81,7 +92,8 @@ impl Harness {
             tokio::task::spawn_blocking(move || store.close()).await.unwrap();
         }
         drop(self.broker);
-        Harness::open(self.folder, self.config).await
+        meanwhile();
+        Harness::open(self.folder, self.config, self.clock).await
     }
 
     pub(crate) async fn call(&self, command: Command) -> Command {

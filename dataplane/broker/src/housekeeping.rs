@@ -149,10 +149,19 @@ impl Broker {
     /// Makes a durable snapshot. Blocks for the disk.
     pub(crate) fn save_snapshot(&self) -> Result<Saved, SnapshotError> {
         let changes = self.state.changes();
+        let timers = &self.state.timers.index;
+        if let Err(error) = timers.tidy() {
+            tracing::warn!(%error, "the files of the timers stay as they are");
+        }
         let covers = self.store.watermarks().dispatched;
+        let checkpoint = timers.begin_checkpoint(covers);
         let snapshot = Snapshot::of(&self.state, covers);
         // What the snapshot holds must not be lost while the snapshot is not.
         if self.store.flush_now() {
+            // Without it the timers are replayed from an older place, which retention keeps.
+            if let Err(error) = timers.finish_checkpoint(checkpoint) {
+                tracing::error!(%error, "the index of timers could not be saved; it is tried again");
+            }
             snapshot.save(self.disk.as_ref(), &self.live.load().config.store_path_root_dir)?;
             self.state.covered(covers);
         }

@@ -2,7 +2,7 @@
 //!
 //! The map: `handler` has one function per request code, `reply` turns their failures into codes, `state` holds topics,
 //! groups, offsets and delay progress, `clients`, `locks` and `hold` are pure tables, `duties` is what a master does unasked,
-//! `delay` and `transaction` among it, `registration`,
+//! `delay`, `timers` and `transaction` among it, `registration`,
 //! `housekeeping` and `handler::pull::wake` are the tasks, and `run` starts and stops it all.
 
 #![forbid(unsafe_code)]
@@ -32,6 +32,7 @@ mod run;
 mod serving;
 mod state;
 mod stats;
+mod timers;
 mod transaction;
 
 pub use config::{BrokerConfig, ConfigError, FlushDiskType};

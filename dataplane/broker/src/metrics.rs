@@ -9,7 +9,7 @@ use bolide_wire::ResponseCode;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 use crate::broker::Broker;
@@ -18,6 +18,9 @@ mod scrape;
 
 /// Buckets of the time that transactions take, in seconds; the original's.
 const TRANSACTION_SECONDS: [f64; 6] = [5.0, 60.0, 600.0, 3_600.0, 43_200.0, 86_400.0];
+/// Buckets of the lateness of timers.
+const LATENESS_SECONDS: &[f64] =
+    &[0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0, 60.0, 3_600.0];
 
 /// Counters that are added to as things happen.
 #[derive(Debug, Clone)]
@@ -27,6 +30,7 @@ pub struct BrokerMetrics {
     transaction_seconds: HistogramVec,
     transaction_checks: IntCounter,
     transaction_unchecked: IntCounter,
+    timers_late: Histogram,
 }
 
 impl BrokerMetrics {
@@ -53,6 +57,12 @@ impl BrokerMetrics {
         registry.register(Box::new(transaction_seconds.clone()))?;
         registry.register(Box::new(transaction_checks.clone()))?;
         registry.register(Box::new(transaction_unchecked.clone()))?;
+        let opts = HistogramOpts::new(
+            "bolide_broker_timer_lateness_seconds",
+            "Time between the due time of a message and its delivery",
+        );
+        let timers_late = Histogram::with_opts(opts.buckets(LATENESS_SECONDS.to_vec()))?;
+        registry.register(Box::new(timers_late.clone()))?;
         let refused_total = Arc::default();
         Ok(BrokerMetrics {
             refused,
@@ -60,6 +70,7 @@ impl BrokerMetrics {
             transaction_seconds,
             transaction_checks,
             transaction_unchecked,
+            timers_late,
         })
     }
 
@@ -79,6 +90,14 @@ impl BrokerMetrics {
     pub(crate) fn send_refused(&self, code: ResponseCode) {
         self.refused.with_label_values(&[code.name().unwrap_or("other")]).inc();
         self.refused_total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Timers are delivered so many milliseconds late.
+    pub(crate) fn timers_late(&self, late_ms: &[i64]) {
+        for ms in late_ms {
+            let ms = u32::try_from(*ms).unwrap_or(if *ms < 0 { 0 } else { u32::MAX });
+            self.timers_late.observe(f64::from(ms) / 1e3);
+        }
     }
 
     /// Sends that were not stored.

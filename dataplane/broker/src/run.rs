@@ -40,7 +40,8 @@ use crate::serving::Serving;
 use crate::state::State;
 use crate::state::record::STATE_TOPIC;
 use crate::state::snapshot::{Snapshot, SnapshotError};
-use crate::state::topics::{SCHEDULE_TOPIC, Topic};
+use crate::state::timers::Timers;
+use crate::state::topics::{SCHEDULE_TOPIC, TIMER_TOPIC, Topic};
 use crate::state::transactions::HALF_TOPIC;
 
 /// How often it is looked whether the store still works.
@@ -70,6 +71,9 @@ pub enum RunError {
     /// The saved state cannot be read or written.
     #[error("state: {0}")]
     Snapshot(#[from] SnapshotError),
+    /// The index of timers cannot be opened.
+    #[error(transparent)]
+    Timers(#[from] bolide_timer::IndexError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -208,7 +212,8 @@ pub(crate) async fn start(
         let levels = levels.clone();
         let open = move || -> Result<(Store, Arc<State>), RunError> {
             let snapshot = Snapshot::load(disk.as_ref(), &config.store_path_root_dir)?;
-            let state = Arc::new(State::new(snapshot, levels, Arc::new(Arrivals::default())));
+            let timers = Timers::open(disk.clone(), &config.store_path_root_dir, snapshot.covers)?;
+            let state = Arc::new(State::new(snapshot, timers, levels, Arc::new(Arrivals::default())));
             let store = Store::open(store_config(&config), disk, clock, store_metrics, state.clone())?;
             state.recovered();
             Ok((store, state))
@@ -220,6 +225,7 @@ pub(crate) async fn start(
     let schedule_config = TopicConfig::new(SCHEDULE_TOPIC, i32::try_from(level_count).unwrap_or(i32::MAX));
     let state_queue = store.queue_or_create(&TopicName::internal(STATE_TOPIC)?, QueueId(0));
     let half_queue = store.queue_or_create(&TopicName::internal(HALF_TOPIC)?, QueueId(0));
+    let timer_queue = store.queue_or_create(&TopicName::internal(TIMER_TOPIC)?, QueueId(0));
     let now = clock.now();
     let salt = u32::try_from(now.0 & i64::from(u32::MAX)).unwrap_or(0);
     let standing = if config.replicated() { Standing::WAITING } else { Standing::ALONE };
@@ -249,6 +255,7 @@ pub(crate) async fn start(
         half_queue,
         check_turn: AtomicUsize::new(0),
         standing: ArcSwap::from_pointee(standing),
+        timer_queue,
         tasks: TaskTracker::new(),
         shutdown: CancellationToken::new(),
         live: ArcSwap::from_pointee(Live::new(config)),

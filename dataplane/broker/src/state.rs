@@ -1,4 +1,5 @@
-//! Owns the broker's state as projections of the log: topics, groups, consumer offsets, delay progress, open transactions.
+//! Owns the broker's state as projections of the log: topics, groups, consumer offsets, delay progress,
+//! open transactions, pending timers.
 //!
 //! Changes are records in a system topic; whoever wants one appended waits until it is applied here. So memory, log and
 //! snapshot can only disagree in what is still on its way. Offsets are the one exception and say so themselves.
@@ -21,6 +22,7 @@ pub(crate) mod groups;
 pub(crate) mod offsets;
 pub(crate) mod record;
 pub(crate) mod snapshot;
+pub(crate) mod timers;
 pub(crate) mod topics;
 pub(crate) mod transactions;
 
@@ -29,7 +31,8 @@ use groups::Groups;
 use offsets::{Follow, Offsets};
 use record::{STATE_TOPIC, StateRecord};
 use snapshot::Snapshot;
-use topics::{SCHEDULE_TOPIC, Topics};
+use timers::{TimerSource, Timers};
+use topics::{SCHEDULE_TOPIC, TIMER_TOPIC, Topics};
 use transactions::{DISCARD_TOPIC, HALF_TOPIC, HalfId, HalfSource, Transactions};
 
 /// All projections, and the observer that feeds them.
@@ -48,6 +51,8 @@ pub(crate) struct State {
     pub(crate) transactions_changed: Notify,
     /// Number of open transactions, for the send path.
     open_transactions: AtomicUsize,
+    /// Messages for a later time.
+    pub(crate) timers: Timers,
     /// Queues in which something arrived.
     pub(crate) arrivals: Arc<Arrivals>,
     levels: DelayLevels,
@@ -66,7 +71,12 @@ pub(crate) struct State {
 
 impl State {
     /// The state of a snapshot, ready to recover what came after it.
-    pub(crate) fn new(snapshot: Snapshot, levels: DelayLevels, arrivals: Arc<Arrivals>) -> State {
+    pub(crate) fn new(
+        snapshot: Snapshot,
+        timers: Timers,
+        levels: DelayLevels,
+        arrivals: Arc<Arrivals>,
+    ) -> State {
         let topics = Topics::default();
         topics.apply(&snapshot.topics_version, &snapshot.topics, &[]);
         let groups = Groups::default();
@@ -87,6 +97,7 @@ impl State {
             open_transactions: AtomicUsize::new(transactions.len()),
             transactions: Mutex::new(transactions),
             transactions_changed: Notify::new(),
+            timers,
             arrivals,
             levels,
             recovering: AtomicBool::new(true),
@@ -208,6 +219,11 @@ impl State {
                     }
                 }
             }
+            StateRecord::Timers { passed } => {
+                if let Some(source) = TimerSource::parse(passed) {
+                    self.timers.apply(source);
+                }
+            }
             StateRecord::Offsets { offsets } => {
                 let follow = if self.recovering.load(Ordering::Acquire) { Follow::Log } else { Follow::Own };
                 self.offsets.lock().apply(offsets, follow);
@@ -228,13 +244,17 @@ impl State {
 
 impl Observer for State {
     fn replay_from(&self) -> LogOffset {
-        self.replay_from
+        self.replay_from.min(self.timers.replay_from())
     }
 
     fn apply(&self, record: &RecordRef<'_>, at: LogOffset) {
-        self.apply_transaction(record, at);
+        if at >= self.replay_from {
+            self.apply_transaction(record, at);
+        }
         if record.topic() == STATE_TOPIC {
             match serde_json::from_slice::<StateRecord>(record.body()) {
+                // Older than the snapshot: only the timers, which have one of their own, are behind.
+                Ok(change) if at < self.replay_from && !matches!(change, StateRecord::Timers { .. }) => {}
                 Ok(change) => self.apply_change(&change, record.store_timestamp()),
                 Err(error) => {
                     self.unreadable.fetch_add(1, Ordering::Relaxed);
@@ -246,10 +266,21 @@ impl Observer for State {
                 *applied = at.0.saturating_add(1);
                 true
             });
+        } else if record.topic() == TIMER_TOPIC {
+            if !self.timers.take(record, at) {
+                self.unreadable.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(offset = at.0, "a timer says no time or topic; it is passed over");
+            }
+            self.changes.fetch_add(1, Ordering::AcqRel);
         } else if record.properties().as_str().contains(SOURCE_PROPERTY)
-            && let Some(source) = record.properties().get(SOURCE_PROPERTY).and_then(DelaySource::parse)
+            && let Some(source) = record.properties().get(SOURCE_PROPERTY)
         {
-            self.delays.lock().delivered(source);
+            if let Some(source) = DelaySource::parse(source) {
+                self.delays.lock().delivered(source);
+            } else if let Some(source) = TimerSource::parse(source) {
+                self.timers.delivered.fetch_add(1, Ordering::Relaxed);
+                self.timers.apply(source);
+            }
             self.changes.fetch_add(1, Ordering::AcqRel);
         }
     }
@@ -267,7 +298,7 @@ impl Observer for State {
     }
 
     fn snapshot_covers(&self) -> LogOffset {
-        LogOffset(self.covers.load(Ordering::Acquire))
+        LogOffset(self.covers.load(Ordering::Acquire)).min(self.timers.index.covers())
     }
 
     fn release(&self, below: LogOffset) -> bool {
@@ -279,6 +310,7 @@ impl Observer for State {
                 later
             });
         }
-        released
+        // Both are asked, so that both move on what is theirs.
+        self.timers.release(below) && released
     }
 }

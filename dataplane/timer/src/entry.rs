@@ -87,7 +87,11 @@ impl Entry {
     pub(crate) fn encode(&self) -> [u8; ENTRY_BYTES] {
         let mut bytes = [0; ENTRY_BYTES];
         let (due, place) = self.key.parts();
-        for (slot, part) in bytes.chunks_exact_mut(8).zip([due.to_be_bytes(), place.to_be_bytes(), self.identity.to_be_bytes()]) {
+        for (slot, part) in bytes.chunks_exact_mut(8).zip([
+            due.to_be_bytes(),
+            place.to_be_bytes(),
+            self.identity.to_be_bytes(),
+        ]) {
             slot.copy_from_slice(&part);
         }
         bytes
@@ -102,10 +106,11 @@ impl Entry {
     }
 }
 
-/// Hash of what names a message in a recall: FNV-1a of the text `topic+uniqueKey`. Only a hint: two messages may share it.
+/// Hash of what names a message in a recall: FNV-1a of the parts of the text `topic+uniqueKey`. Only a hint: two messages may
+/// share it.
 #[must_use]
-pub fn identity(recall_key: &str) -> u64 {
-    recall_key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+pub fn identity(parts: &[&str]) -> u64 {
+    parts.iter().flat_map(|part| part.bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
@@ -116,8 +121,11 @@ mod tests {
 
     #[test]
     fn an_entry_reads_back() {
-        for key in [Key::message(EpochMillis(-5), LogOffset(7)), Key::recall(EpochMillis(i64::MAX), LogOffset(u64::MAX >> 1))] {
-            let entry = Entry { key, identity: identity("t+u") };
+        for key in [
+            Key::message(EpochMillis(-5), LogOffset(7)),
+            Key::recall(EpochMillis(i64::MAX), LogOffset(u64::MAX >> 1)),
+        ] {
+            let entry = Entry { key, identity: identity(&["t+u"]) };
             assert_eq!(Entry::decode(&entry.encode()), entry);
         }
     }
@@ -148,7 +156,8 @@ mod tests {
 
     #[test]
     fn the_identity_is_fnv() {
-        assert_eq!(identity(""), 0xcbf2_9ce4_8422_2325);
-        assert_eq!(identity("a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(identity(&[]), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(identity(&["a"]), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(identity(&["topic", "+", "u"]), identity(&["topic+u"]));
     }
 }

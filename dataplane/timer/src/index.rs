@@ -112,7 +112,12 @@ impl TimerIndex {
         disk.create_dir(folder).map_err(failed)?;
         let found = match load(disk.as_ref(), folder) {
             Ok(found) => found,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
                 tracing::warn!(folder = %folder.display(), %error, "the index of timers is damaged and is made anew from the log");
                 Manifest::remove(disk.as_ref(), folder).map_err(failed)?;
                 None
@@ -217,7 +222,8 @@ impl TimerIndex {
 
     /// Makes a file of what is in memory. Does not wait for the disk: the kernel takes the bytes.
     fn freeze(&self, inner: &mut Inner) {
-        let written = self.write(inner.memory.iter().map(|(key, identity)| Entry { key: *key, identity: *identity }));
+        let written =
+            self.write(inner.memory.iter().map(|(key, identity)| Entry { key: *key, identity: *identity }));
         match written {
             Ok(run) => {
                 let run = Arc::new(run);

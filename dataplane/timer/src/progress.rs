@@ -109,7 +109,12 @@ mod tests {
 
     #[test]
     fn claims_may_come_twice_and_in_any_order() {
-        let claims = [(100, message(200, 50)), (120, message(150, 100)), (130, message(200, 60)), (140, message(10, 131))];
+        let claims = [
+            (100, message(200, 50)),
+            (120, message(150, 100)),
+            (130, message(200, 60)),
+            (140, message(10, 131)),
+        ];
         let apply = |order: &[usize]| {
             let mut progress = Progress::default();
             for at in order {

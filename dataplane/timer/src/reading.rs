@@ -61,7 +61,11 @@ impl TimerIndex {
         // One more than wanted: it says when the next one is due.
         let parts = Parts::of(&self.inner.lock(), |entry| {
             messages = messages.saturating_add(usize::from(entry.key.kind() == Kind::Message));
-            if messages > max || entry.key.due() > now { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if messages > max || entry.key.due() > now {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         });
         self.gather(parts, now, max).inspect_err(|error| self.note_damage(error))
     }

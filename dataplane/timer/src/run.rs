@@ -168,7 +168,16 @@ impl RunWriter {
 
 impl Run {
     fn new(id: RunId, file: Arc<dyn DiskFile>, count: u64, min_at: u64, max_at: u64) -> Run {
-        Run { id, file, count, min_at, max_at, done: AtomicU64::new(0), sought: AtomicBool::new(false), block: Mutex::new(None) }
+        Run {
+            id,
+            file,
+            count,
+            min_at,
+            max_at,
+            done: AtomicU64::new(0),
+            sought: AtomicBool::new(false),
+            block: Mutex::new(None),
+        }
     }
 
     /// Opens a file and looks at its head.

@@ -1,11 +1,7 @@
 //! The index against a plain set of pending timers, fed by the same log: order, late timers, recalls, rolling, clock jumps,
 //! and a crash of process or machine at every step of the disk.
 
-use std::{
-    collections::BTreeSet,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use bolide_store::disk::{Crash, Fault, FaultyDisk};
 use bolide_timer::{Entry, Key, Kind, TimerIndex};
@@ -74,7 +70,8 @@ struct Lab {
 
 fn open(disk: &FaultyDisk) -> (TimerIndex, LogOffset) {
     let (index, opened) =
-        TimerIndex::open_with(Arc::new(disk.clone()), Path::new("/timers"), LogOffset(0), MEMORY_ENTRIES).unwrap();
+        TimerIndex::open_with(Arc::new(disk.clone()), Path::new("/timers"), LogOffset(0), MEMORY_ENTRIES)
+            .expect("opens");
     (index, opened.replay_from)
 }
 
@@ -82,11 +79,18 @@ impl Lab {
     fn new(seed: u64) -> Lab {
         let disk = FaultyDisk::new(seed);
         let (index, _) = open(&disk);
-        Lab { disk, index: Some(index), log: Vec::new(), flushed: 0, reference: Reference::default(), now: 1_000 }
+        Lab {
+            disk,
+            index: Some(index),
+            log: Vec::new(),
+            flushed: 0,
+            reference: Reference::default(),
+            now: 1_000,
+        }
     }
 
     fn index(&self) -> &TimerIndex {
-        self.index.as_ref().unwrap()
+        self.index.as_ref().expect("open")
     }
 
     fn end(&self) -> LogOffset {
@@ -142,7 +146,8 @@ impl Lab {
         let mut wanted: Vec<Key> =
             self.reference.messages.iter().filter(|key| key.at() < below).copied().collect();
         wanted.sort_by_key(|key| key.at());
-        let got: Vec<Key> = found.iter().map(|entry| entry.key).filter(|key| key.kind() == Kind::Message).collect();
+        let got: Vec<Key> =
+            found.iter().map(|entry| entry.key).filter(|key| key.kind() == Kind::Message).collect();
         assert!(got.is_sorted_by_key(|key| key.at()));
         if found.len() < max {
             assert_eq!(got, wanted);
@@ -161,7 +166,7 @@ impl Lab {
 
     fn checkpoint(&mut self) {
         let watermark = self.end();
-        let index = self.index.as_ref().unwrap();
+        let index = self.index.as_ref().expect("open");
         let _ = index.tidy();
         let checkpoint = index.begin_checkpoint(watermark);
         self.flushed = self.log.len();
@@ -186,7 +191,7 @@ impl Lab {
         self.index = Some(index);
         self.flushed = self.log.len();
         // Everything that is pending is there, whatever it is due at.
-        let all = self.index().due(EpochMillis(i64::MAX - 1), usize::MAX).unwrap();
+        let all = self.index().due(EpochMillis(i64::MAX - 1), usize::MAX).expect("readable");
         let keys: Vec<Key> =
             all.entries.iter().map(|entry| entry.key).filter(|key| key.kind() == Kind::Message).collect();
         assert_eq!(keys, self.reference.messages.iter().copied().collect::<Vec<_>>());
@@ -327,7 +332,9 @@ fn a_damaged_file_makes_the_index_anew() {
     lab.checkpoint();
     for path in lab.disk.files() {
         let mut bytes = lab.disk.contents(&path).unwrap();
-        if let Some(byte) = bytes.get_mut(4_100).filter(|_| path.extension().is_some_and(|kind| kind == "timers")) {
+        if let Some(byte) =
+            bytes.get_mut(4_100).filter(|_| path.extension().is_some_and(|kind| kind == "timers"))
+        {
             *byte ^= 0x40;
             lab.disk.overwrite(&path, &bytes);
         }
@@ -353,7 +360,9 @@ fn many_files_become_few_and_the_memory_stays_small() {
             lab.checkpoint();
         }
     }
-    let files = |lab: &Lab| lab.disk.files().iter().filter(|path| path.extension().is_some_and(|kind| kind == "timers")).count();
+    let files = |lab: &Lab| {
+        lab.disk.files().iter().filter(|path| path.extension().is_some_and(|kind| kind == "timers")).count()
+    };
     lab.checkpoint();
     assert!(files(&lab) <= 32, "{} files", files(&lab));
     assert_eq!(lab.index().len(), 3_000);

@@ -48,6 +48,7 @@ const IDENTITY: &[&str] = &[
 /// Settings that a running broker takes over when it is told, with the values that they have when nobody gives any: a broker
 /// has to be told those too when a setting is taken out of the spec. Any other change needs a new process.
 pub const HOT: &[(&str, Setting)] = &[
+    ("allowRecallWhenBrokerNotWriteable", Setting::Bool(true)),
     ("autoCreateSubscriptionGroup", Setting::Bool(true)),
     ("autoCreateTopicEnable", Setting::Bool(true)),
     ("brokerPermission", Setting::Int(6)),
@@ -62,8 +63,11 @@ pub const HOT: &[(&str, Setting)] = &[
     ("maxTransferBytesOnMessageInMemory", Setting::Int(262_144)),
     ("maxTransferCountOnMessageInDisk", Setting::Int(8)),
     ("maxTransferCountOnMessageInMemory", Setting::Int(32)),
+    ("recallMessageEnable", Setting::Bool(true)),
     ("shortPollingTimeMills", Setting::Int(1_000)),
     ("storeReplyMessageEnable", Setting::Bool(true)),
+    ("timerMaxDelaySec", Setting::Int(259_200)),
+    ("timerWheelEnable", Setting::Bool(true)),
     ("traceOn", Setting::Bool(true)),
     ("useServerSideResetOffset", Setting::Bool(true)),
 ];

@@ -16,7 +16,7 @@ use crate::error::Failure;
 use crate::handler::send::properties::push;
 use crate::state::groups::{Group, PREDEFINED};
 use crate::state::record::{STATE_TOPIC, StateRecord};
-use crate::state::topics::{SCHEDULE_TOPIC, TEMPLATE_TOPIC, Topic, is_system};
+use crate::state::topics::{SCHEDULE_TOPIC, TEMPLATE_TOPIC, TIMER_TOPIC, Topic, is_system};
 use crate::state::transactions::HALF_TOPIC;
 
 /// How long the making of a topic waits for the nameservers to know it.
@@ -249,6 +249,7 @@ impl Broker {
             named(&self.names.broker, 1, config.broker_topic_enable),
             TopicConfig::new("OFFSET_MOVED_EVENT", 1),
             TopicConfig::new(SCHEDULE_TOPIC, levels),
+            TopicConfig::new(TIMER_TOPIC, 1),
             TopicConfig::new(&format!("{}_REPLY_TOPIC", self.names.cluster), 1),
             TopicConfig::new(HALF_TOPIC, 1),
             TopicConfig::new("RMQ_SYS_TRANS_OP_HALF_TOPIC", 1),

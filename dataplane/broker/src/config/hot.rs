@@ -8,6 +8,7 @@ use super::{BrokerConfig, ConfigError};
 
 /// Keys that take effect at once. Every other key is refused.
 pub const HOT_KEYS: &[&str] = &[
+    "allowRecallWhenBrokerNotWriteable",
     "autoCreateSubscriptionGroup",
     "autoCreateTopicEnable",
     "brokerPermission",
@@ -23,9 +24,12 @@ pub const HOT_KEYS: &[&str] = &[
     "maxTransferBytesOnMessageInMemory",
     "maxTransferCountOnMessageInDisk",
     "maxTransferCountOnMessageInMemory",
+    "recallMessageEnable",
     "rejectTransactionMessage",
     "shortPollingTimeMills",
     "storeReplyMessageEnable",
+    "timerMaxDelaySec",
+    "timerWheelEnable",
     "traceOn",
     "transactionCheckInterval",
     "transactionCheckMax",

@@ -1,18 +1,32 @@
 //! Owns messages that a consumer gives back: they come again after a delay, or go to the dead-letter topic.
 
-use bolide_store::{AppendBatch, Entry, Refused, Tags, index_hash};
+use bolide_store::{AppendBatch, Refused};
 use bolide_wire::header::send::ConsumerSendMsgBack;
-use bolide_wire::ids::{QueueId, TopicName};
+use bolide_wire::ids::{EpochMillis, TopicName};
 use bolide_wire::message::{NewRecord, RecordRef, encode_record};
 use bolide_wire::properties::{Properties, names};
 use tokio::sync::oneshot;
 
 use super::Call;
 use super::send::retry::SAYS_MAX_RECONSUME_TIMES;
-use crate::delay::retry_level;
+use crate::delay::place::{When, horizon_ms};
+use crate::delay::{delivery, retry_delay_ms, retry_level};
 use crate::error::{Failure, Forbidden};
 use crate::reply::Reply;
 use crate::state::groups::Group;
+
+/// What the message carries from an earlier wait.
+const FROM_BEFORE: &[&str] = &[
+    names::DELAY_SRC,
+    names::DELAY,
+    names::REAL_TOPIC,
+    names::REAL_QID,
+    names::WAIT,
+    names::TIMER_OUT_MS,
+    names::TIMER_ENQUEUE_MS,
+    names::TIMER_DEQUEUE_MS,
+    names::TIMER_ROLL_TIMES,
+];
 
 /// Code 36.
 pub(crate) async fn send_back(call: Call) -> Result<Reply, Failure> {
@@ -40,34 +54,29 @@ pub(crate) async fn send_back(call: Call) -> Result<Reply, Failure> {
     let dead = header.delay_level < 0 || times >= most_times(&call, &header, &group);
     let origin = record.properties().get(names::RETRY_TOPIC).unwrap_or(record.topic()).to_owned();
     let mut properties = Properties::from_encoded(record.properties().as_str().to_owned());
-    for name in [names::DELAY_SRC, names::DELAY, names::REAL_TOPIC, names::REAL_QID, names::WAIT] {
+    for name in FROM_BEFORE {
         properties.remove(name);
     }
     properties.set(names::RETRY_TOPIC, &origin);
     let first_id = record.properties().get(names::ORIGIN_MESSAGE_ID).map(str::to_owned);
     let first_id = first_id.unwrap_or_else(|| record.offset_message_id().to_string());
     properties.set(names::ORIGIN_MESSAGE_ID, &first_id);
-    let level = if header.delay_level == 0 { retry_level(times) } else { header.delay_level };
-    let (topic, level) = if dead {
+    let (topic, when) = if dead {
         let dead = broker.make_internal_topic(TopicName::dlq_of(&group.name), 1).await?;
         properties.set(names::DLQ_ORIGIN_TOPIC, &origin);
         properties
             .set(names::DLQ_ORIGIN_MESSAGE_ID, record.properties().get(names::UNIQ_KEY).unwrap_or(&first_id));
-        (dead, None)
+        (dead, When::Now)
     } else {
-        (retry, broker.levels.clamp(level))
+        (retry, when(&call, &header, &group, times))
     };
-    let queue = topic.any_write_queue();
-    let (stored, tags) = match level {
-        None => (topic.queue(&broker.store, queue), Tags::Hash(record.properties().tags_code())),
-        Some(level) => {
-            properties.set(names::DELAY, &level.to_string());
-            properties.set(names::REAL_TOPIC, &topic.name);
-            properties.set(names::REAL_QID, &queue.0.to_string());
-            let level_queue = broker.schedule.queue(&broker.store, QueueId(level.saturating_sub(1)));
-            (level_queue, Tags::DeliverAfter(broker.levels.delay_ms(level)))
-        }
-    };
+    if let When::Level(level) = when {
+        properties.set(names::DELAY, &level.to_string());
+    }
+    let target = topic.queue(&broker.store, topic.any_write_queue());
+    let mut say = |name: &str, value: &str| properties.set(name, value);
+    let place = broker.place(when, target, record.properties().tags_code(), &mut say);
+    let stored = &place.queue;
     let new = NewRecord {
         topic: stored.topic(),
         queue_id: stored.id(),
@@ -83,12 +92,9 @@ pub(crate) async fn send_back(call: Call) -> Result<Reply, Failure> {
     };
     let mut batch = AppendBatch::default();
     let too_long = |_| Failure::MessageIllegal("msg properties length limit 32767");
-    let mut entry = Entry::new(encode_record(&new, &mut batch.buf).map_err(too_long)?, stored.clone());
-    entry.tags = tags;
-    let keys = properties.get(names::KEYS).into_iter().flat_map(|keys| keys.split(' '));
-    for key in properties.get(names::UNIQ_KEY).into_iter().chain(keys).filter(|key| !key.is_empty()) {
-        entry.keys.push(index_hash(stored.topic(), key));
-    }
+    let mut entry = place.entry(encode_record(&new, &mut batch.buf).map_err(too_long)?);
+    entry.client = true;
+    delivery::index_keys(stored.topic(), &properties, &mut entry);
     batch.entries.push(entry);
     let (sender, receiver) = oneshot::channel();
     // Nobody listening any more is no failure of the append.
@@ -103,6 +109,25 @@ pub(crate) async fn send_back(call: Call) -> Result<Reply, Failure> {
         group.counters.topic(&origin).sent_back.add(1);
     }
     Ok(Reply::ok())
+}
+
+/// When a failed message comes again: as the client says, or by the group's policy, or by the delay levels.
+fn when(call: &Call, header: &ConsumerSendMsgBack, group: &Group, times: i32) -> When {
+    let broker = &call.broker;
+    let live = broker.live.load();
+    if header.delay_level == 0
+        && live.config.timer_wheel_enable
+        && let Some(ms) = retry_delay_ms(&group.config.group_retry_policy, times)
+    {
+        let ms = ms.min(horizon_ms(&live.config));
+        return if ms == 0 {
+            When::Now
+        } else {
+            When::At(EpochMillis(broker.clock.now().0.saturating_add(ms)))
+        };
+    }
+    let level = if header.delay_level == 0 { retry_level(times) } else { header.delay_level };
+    broker.levels.clamp(level).map_or(When::Now, When::Level)
 }
 
 fn most_times(call: &Call, header: &ConsumerSendMsgBack, group: &Group) -> i32 {

@@ -103,6 +103,27 @@ fn quick(config: &mut BrokerConfig) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_committed_message_with_a_time_waits_for_it() {
+    let mut lab = Harness::start().await;
+    let far = properties("far") + "TIMER_DELAY_SEC\u{1}999999999\u{2}";
+    assert_eq!(
+        lab.call(send("orders", 1, "far", &far)).await.code,
+        13,
+        "refused before it is a half message"
+    );
+    let later = half_with(&lab, "later", &(properties("later") + "TIMER_DELAY_SEC\u{1}3600\u{2}")).await;
+    assert_eq!(end(&lab, &later, COMMIT).await.code, 0);
+    assert!(!open(&lab, &later));
+    assert_eq!(lab.pull("orders", 1, 0, "*", 300).await.code, 19, "decided, but not due");
+    lab = lab.restart(false).await;
+    assert!(!open(&lab, &later));
+    lab.clock.jump(3_601_000);
+    assert_eq!(lab.pull("orders", 1, 0, "A", 10_000).await.bodies(), ["later"]);
+    lab = lab.restart(true).await;
+    assert_eq!(visible(&lab).await, ["later"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_committed_message_appears_once_and_says_where_it_came_from() {
     let lab = Harness::start().await;
     let first = half(&lab, "first").await;

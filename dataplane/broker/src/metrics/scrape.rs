@@ -1,5 +1,7 @@
 //! Owns the values that are looked up when metrics are scraped.
 
+use std::sync::atomic::Ordering;
+
 use bolide_wire::ids::{DLQ_PREFIX, RETRY_PREFIX};
 use prometheus::proto::MetricFamily;
 
@@ -26,6 +28,7 @@ fn count(value: usize) -> i64 {
 pub(super) fn all(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let mut families = Families { broker, made: Vec::new() };
     sizes(broker, &mut families)?;
+    timers(broker, &mut families)?;
     stored(broker, &mut families)?;
     given(broker, &mut families)?;
     connections(broker, &mut families)?;
@@ -46,6 +49,19 @@ fn sizes(broker: &Broker, families: &mut Families<'_>) -> Result<(), prometheus:
     )?;
     let unreadable = i64::try_from(broker.state.unreadable()).unwrap_or(i64::MAX);
     families.gauge("bolide_broker_state_records_unreadable", "State records passed over", unreadable)
+}
+
+fn timers(broker: &Broker, families: &mut Families<'_>) -> Result<(), prometheus::Error> {
+    let timers = &broker.state.timers;
+    let waiting = i64::try_from(timers.index.len()).unwrap_or(i64::MAX);
+    families.gauge("rocketmq_timing_messages", "Messages that wait for their time", waiting)?;
+    for (name, help, total) in [
+        ("rocketmq_timer_enqueue_total", "Messages for a later time and recalls, taken in", &timers.taken),
+        ("rocketmq_timer_dequeue_total", "Messages for a later time, delivered", &timers.delivered),
+    ] {
+        families.counters(name, help, [], &[([], total.load(Ordering::Relaxed))])?;
+    }
+    Ok(())
 }
 
 fn stored(broker: &Broker, families: &mut Families<'_>) -> Result<(), prometheus::Error> {

@@ -62,6 +62,11 @@ pub(crate) enum StateRecord {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         rolled_back: Vec<HalfId>,
     },
+    /// Timers that are done without a delivery: they were recalled, or have no place to go to.
+    Timers {
+        /// As the property [`super::delays::SOURCE_PROPERTY`] of a delivery.
+        passed: String,
+    },
 }
 
 impl StateRecord {
@@ -72,6 +77,7 @@ impl StateRecord {
             StateRecord::Groups { .. } => "groups",
             StateRecord::Offsets { .. } => "offsets",
             StateRecord::Transactions { .. } => "transactions",
+            StateRecord::Timers { .. } => "timers",
         }
     }
 }

@@ -15,11 +15,14 @@ use crate::stats::Counter;
 
 /// The topic that delayed messages wait in, one queue per level.
 pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+/// The topic that messages for an arbitrary time wait in, and those that take them back.
+pub(crate) const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
 /// Template of topics made on first send.
 pub(crate) const TEMPLATE_TOPIC: &str = "TBW102";
 
 const PROTECTED: &[&str] = &[
     SCHEDULE_TOPIC,
+    TIMER_TOPIC,
     HALF_TOPIC,
     "RMQ_SYS_TRANS_OP_HALF_TOPIC",
     DISCARD_TOPIC,

@@ -9,12 +9,14 @@ use bolide_wire::properties::{PropertiesRef, names, tags_code};
 
 use super::HalfError;
 use crate::broker::Broker;
+use crate::delay::place::{TimerAsked, When};
 use crate::error::Failure;
 use crate::handler::send::properties::push;
 use crate::state::topics::Topic;
 use crate::state::transactions::{HalfId, Open, SOURCE_PROPERTY};
 
 /// The properties of a half message, looked through once.
+#[derive(Default)]
 struct Looked<'a> {
     real_topic: Option<&'a str>,
     real_queue: Option<QueueId>,
@@ -22,12 +24,12 @@ struct Looked<'a> {
     keys: Option<&'a str>,
     unique: Option<&'a str>,
     delay: i32,
+    timer: TimerAsked<'a>,
 }
 
 impl<'a> Looked<'a> {
     fn new(properties: PropertiesRef<'a>) -> Looked<'a> {
-        let mut looked =
-            Looked { real_topic: None, real_queue: None, tags: None, keys: None, unique: None, delay: 0 };
+        let mut looked = Looked::default();
         for (name, value) in properties {
             match name {
                 names::REAL_TOPIC => looked.real_topic = Some(value),
@@ -36,6 +38,9 @@ impl<'a> Looked<'a> {
                 names::KEYS => looked.keys = Some(value),
                 names::UNIQ_KEY => looked.unique = Some(value),
                 names::DELAY => looked.delay = value.parse().unwrap_or(0),
+                names::TIMER_DELAY_SEC => looked.timer.seconds = Some(value),
+                names::TIMER_DELAY_MS => looked.timer.millis = Some(value),
+                names::TIMER_DELIVER_MS => looked.timer.at = Some(value),
                 _ => {}
             }
         }
@@ -85,7 +90,7 @@ fn rewritten<'a>(
     }
 }
 
-/// Adds the committed message of a half message: in its topic, or with its delay level. Returns its length in bytes.
+/// Adds the committed message of a half message: in its topic, or where it waits for its time. Returns its length in bytes.
 ///
 /// As upstream it keeps the property `TRAN_MSG` and has the transaction bits "commit"; the prepared offset names the
 /// transaction, which makes the message and the decision one record.
@@ -99,24 +104,23 @@ pub(crate) fn encode_committed(
     let target = looked.real_topic.and_then(|topic| TopicName::internal(topic).ok()).zip(looked.real_queue);
     let (topic, queue) = target.ok_or(Failure::Internal("the half message names no topic and queue"))?;
     let mut properties = without(record.properties(), &[names::REAL_TOPIC, names::REAL_QID, SOURCE_PROPERTY]);
-    let (queue, after) = match broker.levels.clamp(looked.delay) {
-        None => (broker.queue_of(&topic, queue), None),
-        Some(level) => {
-            push(&mut properties, names::REAL_TOPIC, &topic);
-            push(&mut properties, names::REAL_QID, itoa::Buffer::new().format(queue.0));
-            let queue = broker.schedule.queue(&broker.store, QueueId(level.saturating_sub(1)));
-            (queue, Some(Tags::DeliverAfter(broker.levels.delay_ms(level))))
-        }
+    let when = match broker.levels.clamp(looked.delay) {
+        Some(level) => When::Level(level),
+        None if looked.timer.any() => looked.timer.when(&broker.live.load().config, broker.clock.now())?,
+        None => When::Now,
     };
+    let target = broker.queue_of(&topic, queue);
+    let mut say = |name: &str, value: &str| push(&mut properties, name, value);
+    let place = broker.place(when, target, looked.tags.map_or(0, tags_code), &mut say);
     let new = NewRecord {
         sys_flag: sys_flag::with_transaction(record.sys_flag(), sys_flag::TRANSACTION_COMMIT),
         prepared_transaction_offset: i64::try_from(id.0).unwrap_or(i64::MAX),
-        ..rewritten(broker, record, &queue, &properties)
+        ..rewritten(broker, record, &place.queue, &properties)
     };
     let len = encode_record(&new, &mut batch.buf)
         .map_err(|_| Failure::MessageIllegal("msg properties length limit 32767"))?;
-    let mut entry = looked.entry(len, queue.clone());
-    entry.tags = after.unwrap_or(entry.tags);
+    let mut entry = looked.entry(len, place.queue.clone());
+    entry.tags = place.tags;
     batch.entries.push(entry);
     Ok(len)
 }

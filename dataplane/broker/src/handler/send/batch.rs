@@ -42,7 +42,7 @@ impl Sends<'_> {
         let (bytes_before, entries_before) = (part.batch.buf.len(), part.batch.entries.len());
         let mut encode = |message: BatchMessage<'_>| -> Result<(), Stop> {
             let scan = Scan::new(message.properties);
-            if scan.delay > 0 || scan.transaction || scan.timer {
+            if scan.delay > 0 || scan.transaction || scan.timer.any() {
                 return Err(
                     Failure::MessageIllegal("a batch holds a delayed or transactional message").into()
                 );

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bolide_store::{Entry, Tags, index_hash};
+use bolide_store::{Tags, index_hash};
 use bolide_wire::Command;
 use bolide_wire::header::send::SendMessageV2;
 use bolide_wire::ids::QueueId;
@@ -13,8 +13,10 @@ use super::complete::Waiting;
 use super::half::Hidden;
 use super::properties::{Scan, push};
 use super::{Sends, Stop};
+use crate::delay::place::{Place, When};
 use crate::error::Failure;
 use crate::state::topics::Topic;
+use crate::timers::handle;
 
 /// Bits of a client's system flag that are stored: compression and multiple tags.
 pub(crate) fn stored_flags(sent: i32) -> i32 {
@@ -33,12 +35,10 @@ impl Sends<'_> {
         topic: Arc<Topic>,
         queue: QueueId,
     ) -> Result<(), Stop> {
-        let scan = Scan::new(header.properties.as_deref().unwrap_or_default());
+        let mut scan = Scan::new(header.properties.as_deref().unwrap_or_default());
         let half = self.half_topic(header, &scan)?;
-        if scan.timer {
-            return Err(Failure::Internal("accurate timer message is not enabled").into());
-        }
         let (topic, queue, delay) = self.dead_letter(command, header, &scan, topic, queue)?;
+        let when = self.when(delay, &mut scan)?;
         let mut properties = std::mem::take(&mut self.scratch);
         properties.clear();
         scan.write(&mut properties);
@@ -48,20 +48,16 @@ impl Sends<'_> {
             push(&mut properties, names::UNIQ_KEY, made);
         }
         let unique = scan.unique.or(made.as_deref());
-        let (stored, tags) = match self.broker.levels.clamp(delay) {
-            _ if half.is_some() => {
-                let hidden = Hidden { topic: &topic.name, queue, group: &header.producer_group, unique };
-                hidden.write(&scan, &mut properties);
-                (self.broker.half_queue(), Tags::Hash(scan.tags_code()))
-            }
-            None => (topic.queue(&self.broker.store, queue), Tags::Hash(scan.tags_code())),
-            Some(level) => {
-                push(&mut properties, names::REAL_TOPIC, &topic.name);
-                push(&mut properties, names::REAL_QID, itoa::Buffer::new().format(queue.0));
-                let after = Tags::DeliverAfter(self.broker.levels.delay_ms(level));
-                (self.broker.schedule.queue(&self.broker.store, QueueId(level.saturating_sub(1))), after)
-            }
+        let place = if half.is_some() {
+            let hidden = Hidden { topic: &topic.name, queue, group: &header.producer_group, unique };
+            hidden.write(&scan, &mut properties);
+            Place { queue: self.broker.half_queue(), tags: Tags::Hash(scan.tags_code()), state: true }
+        } else {
+            let target = topic.queue(&self.broker.store, queue);
+            let mut say = |name: &str, value: &str| push(&mut properties, name, value);
+            self.broker.place(when, target, scan.tags_code(), &mut say)
         };
+        let stored = &place.queue;
         let record = NewRecord {
             topic: stored.topic(),
             queue_id: stored.id(),
@@ -75,14 +71,18 @@ impl Sends<'_> {
             body: &command.body,
             properties: &properties,
         };
-        let reply = self.reply(command, queue, unique);
+        let mut reply = self.reply(command, queue, unique);
+        if let (When::At(due), Some(reply), None, false) = (when, &mut reply, &half, topic.name.is_retry()) {
+            let handle =
+                handle::encode(&topic.name, &self.broker.names.broker, due, unique.unwrap_or_default());
+            reply.ext.append("recallHandle", |text| text.push_str(&handle));
+        }
         // Its producer names a half message by its place from now on, so that must be known before it is told.
         let part = self.part(scan.wait || half.is_some());
         let encoded = encode_record(&record, &mut part.batch.buf);
         let outcome = encoded.map(|len| {
-            let mut entry = Entry::new(len, stored.clone());
-            entry.tags = tags;
-            (entry.state, entry.client) = (half.is_some(), true);
+            let mut entry = place.entry(len);
+            entry.client = true;
             let indexed = stored.topic();
             for key in unique.into_iter().chain(scan.keys.into_iter().flat_map(|keys| keys.split(' '))) {
                 if !key.is_empty() {
@@ -94,5 +94,17 @@ impl Sends<'_> {
         });
         self.scratch = properties;
         outcome.map_err(|_| Failure::MessageIllegal("msg properties length limit 32767").into())
+    }
+
+    /// When the message is to be delivered; of a half message it is only checked.
+    fn when(&self, delay: i32, scan: &mut Scan<'_>) -> Result<When, Stop> {
+        match self.broker.levels.clamp(delay) {
+            Some(level) => {
+                scan.without_timer();
+                Ok(When::Level(level))
+            }
+            None if scan.timer.any() => Ok(scan.timer.when(&self.live.config, self.now)?),
+            None => Ok(When::Now),
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Owns the look at a message's properties on their way in, and what the broker adds to and takes from them.
 
+use crate::delay::place::TimerAsked;
+
 use bolide_wire::properties::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, PropertiesRef, names};
 
 /// What the send path needs to know of a property string, found in one walk.
@@ -22,7 +24,7 @@ pub(crate) struct Scan<'a> {
     /// Producer group as a property.
     pub(crate) group: Option<&'a str>,
     /// A message for an arbitrary time.
-    pub(crate) timer: bool,
+    pub(crate) timer: TimerAsked<'a>,
     /// Something must be taken out before storing.
     dirty: bool,
 }
@@ -39,7 +41,7 @@ impl<'a> Scan<'a> {
             wait: true,
             transaction: false,
             group: None,
-            timer: false,
+            timer: TimerAsked::default(),
             dirty: false,
         };
         for (name, value) in PropertiesRef::new(encoded) {
@@ -51,11 +53,19 @@ impl<'a> Scan<'a> {
                 names::WAIT => scan.wait = !value.eq_ignore_ascii_case("false"),
                 names::TRAN_MSG => scan.transaction = value.eq_ignore_ascii_case("true"),
                 names::PGROUP => scan.group = Some(value),
-                names::TIMER_DELAY_SEC | names::TIMER_DELAY_MS | names::TIMER_DELIVER_MS => scan.timer = true,
+                names::TIMER_DELAY_SEC => scan.timer.seconds = Some(value),
+                names::TIMER_DELAY_MS => scan.timer.millis = Some(value),
+                names::TIMER_DELIVER_MS => scan.timer.at = Some(value),
                 _ => scan.dirty |= not_from_clients(name),
             }
         }
         scan
+    }
+
+    /// Takes out the timer properties: a delay level comes before them.
+    pub(crate) fn without_timer(&mut self) {
+        self.dirty |= self.timer.any();
+        self.timer = TimerAsked::default();
     }
 
     /// Tag hash of the message.
@@ -67,7 +77,7 @@ impl<'a> Scan<'a> {
     pub(crate) fn write(&self, out: &mut String) {
         if self.dirty {
             for (name, value) in PropertiesRef::new(self.encoded) {
-                if !not_from_clients(name) {
+                if !not_from_clients(name) && (self.timer.any() || !is_timer(name)) {
                     push(out, name, value);
                 }
             }
@@ -91,6 +101,10 @@ pub(crate) fn push(out: &mut String, name: &str, value: &str) {
     out.push(PROPERTY_SEPARATOR);
 }
 
+fn is_timer(name: &str) -> bool {
+    matches!(name, names::TIMER_DELAY_SEC | names::TIMER_DELAY_MS | names::TIMER_DELIVER_MS)
+}
+
 fn not_from_clients(name: &str) -> bool {
     let broker_sets = [
         names::POP_CK,
@@ -99,6 +113,11 @@ fn not_from_clients(name: &str) -> bool {
         names::CLUSTER,
         names::DELAY_SRC,
         names::TRAN_SRC,
+        names::TIMER_OUT_MS,
+        names::TIMER_ENQUEUE_MS,
+        names::TIMER_DEQUEUE_MS,
+        names::TIMER_ROLL_TIMES,
+        names::TIMER_DEL_UNIQKEY,
         names::REAL_TOPIC,
         names::REAL_QID,
     ];
@@ -115,7 +134,7 @@ mod tests {
             "TAGS\u{1}A\u{2}KEYS\u{1}k1 k2\u{2}UNIQ_KEY\u{1}U\u{2}DELAY\u{1}3\u{2}WAIT\u{1}false\u{2}x\u{1}y";
         let scan = Scan::new(text);
         assert_eq!((scan.tags, scan.keys, scan.unique), (Some("A"), Some("k1 k2"), Some("U")));
-        assert_eq!((scan.delay, scan.wait, scan.transaction, scan.timer), (3, false, false, false));
+        assert_eq!((scan.delay, scan.wait, scan.transaction, scan.timer.any()), (3, false, false, false));
         assert_eq!(scan.tags_code(), 65);
         let mut out = String::new();
         scan.write(&mut out);
@@ -130,6 +149,18 @@ mod tests {
         let mut out = String::new();
         scan.write(&mut out);
         assert_eq!(out, "a\u{1}b\u{2}");
+    }
+
+    #[test]
+    fn timer_properties_give_way_to_a_delay_level() {
+        let mut scan = Scan::new("a\u{1}b\u{2}TIMER_DELAY_MS\u{1}5\u{2}TIMER_OUT_MS\u{1}7\u{2}");
+        let mut out = String::new();
+        scan.write(&mut out);
+        assert_eq!(out, "a\u{1}b\u{2}TIMER_DELAY_MS\u{1}5\u{2}");
+        scan.without_timer();
+        out.clear();
+        scan.write(&mut out);
+        assert_eq!((out.as_str(), scan.timer.any()), ("a\u{1}b\u{2}", false));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use bolide_store::disk::{Crash, Fault, FaultyDisk};
 use super::*;
 use crate::arrivals::Arrivals;
 use crate::delay::DelayLevels;
+use crate::state::timers::Timers;
 
 fn snapshot(topic: &str, covers: u64) -> Snapshot {
     Snapshot {
@@ -80,7 +81,7 @@ fn a_mixture_of_two_snapshots_replays_from_the_older_one() {
 #[test]
 fn the_state_of_a_snapshot_is_the_snapshot_of_the_state() {
     let levels = DelayLevels::parse("1s 5s 10s").unwrap();
-    let state = State::new(snapshot("a", 100), levels, Arc::new(Arrivals::default()));
+    let state = State::new(snapshot("a", 100), Timers::none(), levels, Arc::new(Arrivals::default()));
     let again = Snapshot::of(&state, LogOffset(150));
     assert_eq!(again.topics, snapshot("a", 100).topics);
     assert_eq!(again.offsets, snapshot("a", 100).offsets);

@@ -11,6 +11,7 @@ use crate::delay::DelayLevels;
 use crate::state::State;
 use crate::state::record::{STATE_TOPIC, StateRecord};
 use crate::state::snapshot::Snapshot;
+use crate::state::timers::Timers;
 
 const TIMING: Timing = Timing { first_ms: 6_000, interval_ms: 30_000 };
 
@@ -68,7 +69,7 @@ impl Log {
 }
 
 fn state(snapshot: Snapshot) -> State {
-    State::new(snapshot, DelayLevels::parse("1s").unwrap(), Arc::new(Arrivals::default()))
+    State::new(snapshot, Timers::none(), DelayLevels::parse("1s").unwrap(), Arc::new(Arrivals::default()))
 }
 
 fn fresh(log: &Log) -> State {

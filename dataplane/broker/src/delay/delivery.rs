@@ -1,0 +1,104 @@
+//! Owns the delivery of a message that waited: the record that goes to its topic, and its append.
+
+use bolide_store::{AppendBatch, AppendError, Entry, Placed, Refused, Tags, index_hash};
+use bolide_wire::ids::{QueueId, TopicName};
+use bolide_wire::message::{EncodeError, NewRecord, RecordRef, encode_record};
+use bolide_wire::properties::{Properties, names};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::broker::Broker;
+use crate::state::delays::SOURCE_PROPERTY;
+
+/// A round of delivery did not succeed; it is tried again.
+#[derive(Debug, Error)]
+pub(crate) enum DeliveryError {
+    /// The disk refused.
+    #[error("the delayed messages cannot be read: {0}")]
+    Read(#[from] std::io::Error),
+    /// The store did not take the delivery.
+    #[error("the delivery was refused: {0}")]
+    Refused(#[from] bolide_store::Refusal),
+    /// The store could not finish the delivery.
+    #[error("the delivery failed: {0}")]
+    Append(#[from] AppendError),
+    /// The broker is ending.
+    #[error("the store is gone")]
+    Gone,
+}
+
+/// A message that can never be delivered.
+#[derive(Debug, Error)]
+pub(crate) enum Undeliverable {
+    /// It does not say where to.
+    #[error("it names no topic and queue to go to")]
+    NoTarget,
+    /// It does not fit.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+/// What a message carries only while it waits.
+const WAITING: &[&str] =
+    &[names::DELAY, names::TIMER_DELIVER_MS, names::TIMER_DELAY_SEC, names::TIMER_DELAY_MS, SOURCE_PROPERTY];
+
+/// Adds the delivery of one message, with further properties.
+pub(crate) fn add(
+    broker: &Broker,
+    record: &RecordRef<'_>,
+    further: &[(&str, &str)],
+    batch: &mut AppendBatch,
+) -> Result<(), Undeliverable> {
+    let waiting = record.properties();
+    let topic = waiting.get(names::REAL_TOPIC).and_then(|topic| TopicName::internal(topic).ok());
+    let queue = waiting.get(names::REAL_QID).and_then(|queue| queue.parse().ok()).map(QueueId);
+    let (Some(topic), Some(queue)) = (topic, queue) else { return Err(Undeliverable::NoTarget) };
+    let mut properties = Properties::from_encoded(waiting.as_str().to_owned());
+    for name in WAITING {
+        properties.remove(name);
+    }
+    for (name, value) in further {
+        properties.set(name, value);
+    }
+    let queue = broker.queue_of(&topic, queue);
+    let new = NewRecord {
+        topic: &topic,
+        queue_id: queue.id(),
+        flag: record.flag(),
+        sys_flag: record.sys_flag(),
+        born_timestamp: record.born_timestamp(),
+        born_host: record.born_host(),
+        store_host: broker.store_host,
+        reconsume_times: record.reconsume_times(),
+        prepared_transaction_offset: record.prepared_transaction_offset(),
+        body: record.body(),
+        properties: properties.as_str(),
+    };
+    let mut entry = Entry::new(encode_record(&new, &mut batch.buf)?, queue);
+    entry.tags = Tags::Hash(properties.view().tags_code());
+    entry.state = true;
+    index_keys(&topic, &properties, &mut entry);
+    batch.entries.push(entry);
+    Ok(())
+}
+
+/// Adds the keys by which the record is found.
+pub(crate) fn index_keys(topic: &str, properties: &Properties, entry: &mut Entry) {
+    let keys = properties.get(names::KEYS).into_iter().flat_map(|keys| keys.split(' '));
+    for key in properties.get(names::UNIQ_KEY).into_iter().chain(keys).filter(|key| !key.is_empty()) {
+        entry.keys.push(index_hash(topic, key));
+    }
+}
+
+/// Appends deliveries and waits until they are as durable as a client's message.
+pub(crate) async fn append(broker: &Broker, batch: AppendBatch) -> Result<(), DeliveryError> {
+    if batch.entries.is_empty() {
+        return Ok(());
+    }
+    let (sender, receiver) = oneshot::channel::<Result<Vec<Placed>, AppendError>>();
+    // Nobody listening any more is no failure of the append.
+    let done = Box::new(move |placed| drop(sender.send(placed)));
+    broker.store.append(batch, broker.full_ack(), done).map_err(|Refused { reason, .. }| reason)?;
+    receiver.await.map_err(|_| DeliveryError::Gone)??;
+    Ok(())
+}
