@@ -240,6 +240,8 @@ fn chosen(masters: Vec<Master>, names: &[String]) -> anyhow::Result<Vec<Master>>
 struct Described {
     topic: String,
     permission: String,
+    /// The order configuration that the nameserver tells clients of an ordered topic.
+    order: Option<String>,
     queues: Vec<DescribedQueue>,
     groups: Vec<String>,
 }
@@ -261,6 +263,7 @@ async fn describe(args: DescribeArgs) -> anyhow::Result<()> {
     let mut described = Described {
         topic: args.topic.clone(),
         permission: String::new(),
+        order: route.order_topic_conf.clone(),
         queues: Vec::new(),
         groups: Vec::new(),
     };
@@ -297,10 +300,12 @@ async fn describe(args: DescribeArgs) -> anyhow::Result<()> {
         }
         let groups =
             if described.groups.is_empty() { "none".to_owned() } else { described.groups.join(", ") };
+        let order = described.order.as_ref().map(|order| format!("Order:       {order}\n"));
         format!(
-            "Topic:       {}\nPermission:  {}\nConsumed by: {groups}\n\n{}",
+            "Topic:       {}\nPermission:  {}\n{}Consumed by: {groups}\n\n{}",
             described.topic,
             described.permission,
+            order.unwrap_or_default(),
             table.render()
         )
     })?;

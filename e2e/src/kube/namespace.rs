@@ -164,6 +164,16 @@ impl<'a> Namespace<'a> {
         Ok(output.stdout)
     }
 
+    /// As [`Namespace::bolide`], against the nameserver at `namesrv` alone.
+    ///
+    /// # Errors
+    /// It ends with another exit code than 0.
+    pub fn bolide_at(&self, set: &str, namesrv: &str, arguments: &[&str]) -> Result<String> {
+        let deployment = format!("deployment/{set}-nameserver");
+        let exec = ["exec", &deployment, "--", "/usr/local/bin/bolide"];
+        self.kubectl(&[&exec, arguments, &["--namesrv", namesrv]].concat())
+    }
+
     /// As [`Namespace::bolide`], whatever the exit code.
     ///
     /// # Errors

@@ -33,8 +33,10 @@ pub(crate) fn run(kube: &Kube) -> Result<()> {
     a_hot_setting_needs_no_new_pod(&namespace)?;
     a_cold_setting_and_an_image_replace_pods_one_by_one(&namespace)?;
     volumes_grow_and_do_not_shrink(&namespace)?;
+    a_class_that_does_not_grow_is_said_and_stops_nothing_else(&namespace)?;
     a_second_group_gets_the_topics(&namespace)?;
     a_group_leaves_when_it_has_been_read(&namespace)?;
+    a_group_is_discarded_by_annotation(&namespace)?;
     nothing_changes_while_paused(&namespace)?;
     a_stopped_set_keeps_data_and_addresses(&namespace)?;
     namespace.delete(SOON)
@@ -80,7 +82,10 @@ fn a_cold_setting_and_an_image_replace_pods_one_by_one(namespace: &Namespace) ->
         Ok(())
     })?;
     settled(namespace)?;
-    seen("a setting that needs a new process replaces the pod");
+    let events =
+        namespace.kubectl(&["get", "events", "--field-selector", "involvedObject.kind=BrokerSet"])?;
+    ensure!(events.contains("Replacing") && events.contains(POD), "{events}");
+    seen("a setting that needs a new process replaces the pod, and an event says so");
     change(namespace, &json!({ "image": NEXT_IMAGE }))?;
     eventually("all pods to have the new image", SOON, || {
         let pods = namespace.get(&["pods", "--selector", "bolide.dev/cluster=edit"])?;
@@ -107,9 +112,11 @@ fn volumes_grow_and_do_not_shrink(namespace: &Namespace) -> Result<()> {
         let resized = condition(set, "StorageResized");
         resized["status"] == "False" && resized["reason"] == "ShrinkRefused"
     })?;
-    namespace.wait_for("brokerset", SET, "two nameservers", SOON, |set| {
-        set["status"]["nameservers"] == "2/2" && condition(set, "Ready")["status"] == "True"
+    let set = namespace.wait_for("brokerset", SET, "two nameservers", SOON, |set| {
+        set["status"]["nameserverPods"].as_array().map(Vec::len) == Some(2)
+            && condition(set, "Ready")["status"] == "True"
     })?;
+    every_nameserver_knows_the_broker(namespace, &set)?;
     ensure!(
         namespace.get(&["persistentvolumeclaim", CLAIM])?["spec"]["resources"]["requests"]["storage"]
             == "2Gi"
@@ -124,7 +131,99 @@ fn volumes_grow_and_do_not_shrink(namespace: &Namespace) -> Result<()> {
     Ok(())
 }
 
+fn every_nameserver_knows_the_broker(namespace: &Namespace, set: &Value) -> Result<()> {
+    let uid = pod_uid(namespace)?;
+    for address in set["status"]["nameserverPods"].as_array().into_iter().flatten() {
+        let address = address.as_str().context("an address is text")?;
+        eventually("the broker to register with a new nameserver", SOON, || {
+            let found = namespace.bolide_at(SET, address, &["topic", "describe", "orders"])?;
+            ensure!(found.contains("edit-broker-0"), "{found}");
+            Ok(())
+        })?;
+    }
+    ensure!(pod_uid(namespace)? == uid, "the broker was replaced");
+    seen("a running broker registers with a nameserver that comes later");
+    Ok(())
+}
+
+/// What the cluster's default class allows, in a class that does not.
+const RIGID_CLASS: &str = "apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: bolide-e2e-rigid}
+provisioner: PROVISIONER
+reclaimPolicy: Delete
+volumeBindingMode: WaitForFirstConsumer
+allowVolumeExpansion: false
+---
+apiVersion: bolide.dev/v1alpha1
+kind: BrokerSet
+metadata: {name: rigid}
+spec: {nameservers: {replicas: 1}, storage: {size: 1Gi, storageClassName: bolide-e2e-rigid}}
+";
+
+fn a_class_that_does_not_grow_is_said_and_stops_nothing_else(namespace: &Namespace) -> Result<()> {
+    let classes = namespace.get(&["storageclasses"])?;
+    let default = "storageclass.kubernetes.io/is-default-class";
+    let class = classes["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|class| class["metadata"]["annotations"][default] == "true")
+        .context("no default storage class")?;
+    let provisioner = class["provisioner"].as_str().context("a provisioner")?;
+    namespace.apply(&RIGID_CLASS.replace("PROVISIONER", provisioner))?;
+    namespace.wait_ready("brokerset", "rigid", READY_WITHIN)?;
+    let spec = json!({ "spec": { "storage": { "size": "2Gi" }, "nameservers": { "replicas": 2 } } });
+    namespace.patch("brokerset", "rigid", &spec)?;
+    let set = namespace.wait_for("brokerset", "rigid", "a refused growth", SOON, |set| {
+        condition(set, "StorageResized")["reason"] == "ExpansionNotSupported"
+            && set["status"]["nameservers"] == "2/2"
+            && condition(set, "Ready")["status"] == "True"
+    })?;
+    let message = condition(&set, "StorageResized")["message"].to_string();
+    ensure!(
+        message.contains("bolide-e2e-rigid") && message.contains("does not allow expansion"),
+        "{message}"
+    );
+    namespace.kubectl(&["delete", "brokerset", "rigid", "--timeout=60s"])?;
+    namespace.kubectl(&["delete", "storageclass", "bolide-e2e-rigid"])?;
+    seen("where the class does not let volumes grow a condition says so, and everything else goes on");
+    Ok(())
+}
+
+fn a_group_is_discarded_by_annotation(namespace: &Namespace) -> Result<()> {
+    change(namespace, &json!({ "groups": 2 }))?;
+    namespace.wait_for("topic", "orders", "to be on two groups", READY_WITHIN + SOON, |topic| {
+        topic["status"]["queues"] == 8
+    })?;
+    settled(namespace)?;
+    eventually("a send to the second group", SOON, || {
+        let sent = namespace
+            .bolide(SET, &["produce", "orders", "--body", "unread", "--count", "16", "--output", "json"])?;
+        ensure!(sent.contains("edit-broker-1"), "{sent}");
+        Ok(())
+    })?;
+    change(namespace, &json!({ "groups": 1 }))?;
+    namespace.wait_for("brokerset", SET, "a group with unread messages to wait", SOON, |set| {
+        let progress = set["status"]["groups"][1]["progress"].as_str().unwrap_or_default();
+        progress.contains("messages are consumed")
+    })?;
+    ensure!(namespace.exists("pod", "edit-broker-1-0")?, "the group went with its unread messages");
+    namespace.kubectl(&["annotate", "brokerset", SET, "bolide.dev/discard-groups=1"])?;
+    eventually("the discarded group to be gone", SOON, || {
+        ensure!(!namespace.exists("statefulset", "edit-broker-1")?, "its StatefulSet is there");
+        Ok(())
+    })?;
+    ensure!(namespace.exists("persistentvolumeclaim", "data-edit-broker-1-0")?, "its volume went too");
+    namespace.kubectl(&["annotate", "brokerset", SET, "bolide.dev/discard-groups-"])?;
+    settled(namespace)?;
+    seen("an annotation removes a group that still has unread messages; its volume stays");
+    Ok(())
+}
+
 fn a_second_group_gets_the_topics(namespace: &Namespace) -> Result<()> {
+    // nobody made an object for this one
+    namespace.bolide(SET, &["topic", "create", "unspoken", "--queues", "3"])?;
     change(namespace, &json!({ "groups": 2 }))?;
     namespace.wait_for("topic", "orders", "to be on two groups", READY_WITHIN + SOON, |topic| {
         topic["status"]["queues"] == 8 && condition(topic, "Ready")["status"] == "True"
@@ -133,9 +232,13 @@ fn a_second_group_gets_the_topics(namespace: &Namespace) -> Result<()> {
     eventually("a route with both groups", SOON, || {
         let found = namespace.bolide_json(SET, &["topic", "describe", "orders"])?;
         ensure!(found["queues"].as_array().map(Vec::len) == Some(8), "{found}");
+        let found = namespace.bolide_json(SET, &["topic", "describe", "unspoken"])?;
+        ensure!(found["queues"].as_array().map(Vec::len) == Some(6), "{found}");
         Ok(())
     })?;
-    seen("a second broker group has the topic with its queues");
+    let set = namespace.get(&["brokerset", SET])?;
+    ensure!(set["status"]["groups"][1]["joined"] == true, "{}", set["status"]);
+    seen("a second broker group has the topics with their queues, with and without an object");
     Ok(())
 }
 

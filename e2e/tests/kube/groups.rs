@@ -72,8 +72,36 @@ pub(crate) fn run(kube: &Kube) -> Result<()> {
     std::thread::sleep(Duration::from_secs(17));
     lag_is(&namespace, 0)?;
     seen("a reset happens once for its token, and the offsets before it are in the status");
+    reset_to_a_moment_and_to_the_latest(&namespace)?;
     paused_and_deleted(&namespace)?;
     namespace.delete(SOON)
+}
+
+fn reset_to_a_moment_and_to_the_latest(namespace: &Namespace) -> Result<()> {
+    std::thread::sleep(Duration::from_secs(2));
+    let moment = jiff::Timestamp::now();
+    std::thread::sleep(Duration::from_secs(2));
+    namespace.bolide(SET, &["produce", "mail", "--body", "late", "--count", "7"])?;
+    let order = |token: &str, to: Value| {
+        let mut reset = to;
+        reset["token"] = json!(token);
+        namespace.patch("consumergroup", "readers", &json!({ "spec": { "resetOffset": reset } }))?;
+        namespace.wait_for("consumergroup", "readers", "to be reset", SOON, |group| {
+            let last = &group["status"]["lastReset"];
+            last["token"] == token && last["complete"] == true
+        })
+    };
+    order("second", json!({ "to": "Latest" }))?;
+    lag_is(namespace, 0)?;
+    order("third", json!({ "to": "Time", "time": moment.to_string() }))?;
+    let group = lag_is(namespace, 7)?;
+    ensure!(
+        group["status"]["lagSeconds"].as_i64().is_some_and(|seconds| seconds >= 1),
+        "{}",
+        group["status"]
+    );
+    seen("a group is reset to the latest and to a moment, and its lag is told in seconds too");
+    Ok(())
 }
 
 fn lag_is(namespace: &Namespace, lag: i64) -> Result<Value> {

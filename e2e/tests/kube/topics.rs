@@ -46,6 +46,7 @@ pub(crate) fn run(kube: &Kube) -> Result<()> {
     the_older_of_two_decides(&namespace)?;
     narrowed_when_read(&namespace)?;
     deleted_or_kept(&namespace)?;
+    ordered_topics_keep_their_queues(&namespace)?;
 
     eventually("drift to be repaired", DRIFT_WITHIN, || {
         ensure!(listed(&namespace, "drifting")?["permission"] == listed(&namespace, "kept")?["permission"]);
@@ -117,5 +118,33 @@ fn deleted_or_kept(namespace: &Namespace) -> Result<()> {
     ensure!(listed(namespace, "gone")? == Value::Null, "a deleted topic is on the broker");
     ensure!(listed(namespace, "kept")?["write_queues"] == 1, "a retained topic is gone");
     seen("deletionPolicy decides what becomes of a topic");
+    Ok(())
+}
+
+/// A Java client sees the order configuration in what it knows of a topic: with a broker away it still has all queues.
+fn ordered_topics_keep_their_queues(namespace: &Namespace) -> Result<()> {
+    namespace.apply(&topic("steps", "queues: 3, type: Ordered"))?;
+    namespace.wait_ready("topic", "steps", SOON)?;
+    let order = |expected: Option<&str>| {
+        eventually("the order configuration in the route", SOON, || {
+            let set = namespace.get(&["brokerset", SET])?;
+            for address in set["status"]["nameserverPods"].as_array().into_iter().flatten() {
+                let address = address.as_str().unwrap_or_default();
+                let found =
+                    namespace.bolide_at(SET, address, &["topic", "describe", "steps", "--output", "json"])?;
+                let found: Value = serde_json::from_str(&found)?;
+                ensure!(found["order"].as_str() == expected, "{address}: {found}");
+            }
+            Ok(())
+        })
+    };
+    order(Some("hall-broker-0:3"))?;
+    namespace.patch("topic", "steps", &json!({ "spec": { "queues": 5 } }))?;
+    order(Some("hall-broker-0:5"))?;
+    // a nameserver that is made anew knows nothing until it is told
+    namespace.kubectl(&["delete", "pods", "--selector", "app.kubernetes.io/component=nameserver"])?;
+    namespace.wait_ready("brokerset", SET, SOON)?;
+    order(Some("hall-broker-0:5"))?;
+    seen("every nameserver tells the order of an ordered topic, also one that comes later");
     Ok(())
 }
