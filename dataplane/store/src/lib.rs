@@ -38,6 +38,7 @@
 
 mod acknowledging;
 mod batch;
+mod bootstrap;
 mod checkpoint;
 mod clock;
 mod commit_log;
@@ -65,6 +66,7 @@ pub use acknowledging::Acknowledging;
 pub use batch::{
     Ack, AppendBatch, AppendError, Done, Entry, Keys, Placed, Refusal, Refused, Tags, index_hash,
 };
+pub use bootstrap::{Seed, bootstrap};
 pub use clock::{Clock, SystemClock};
 pub use commit_log::{Watermarks, load::OpenError, recover::Recovery};
 pub use config::{Flush, RetentionConfig, StoreConfig, memory_bytes};

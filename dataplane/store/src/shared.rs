@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) leading: AtomicBool,
     pub(crate) gate: Gate,
     pub(crate) epochs: Mutex<EpochTable>,
+    /// Records below this offset are in the owner's snapshot.
+    pub(crate) observer_from: AtomicU64,
     /// One flush at a time: a failed fsync is reported once, and whoever sees it must poison the store before another
     /// flush can claim success.
     pub(crate) flushing: Mutex<()>,

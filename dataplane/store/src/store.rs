@@ -125,6 +125,7 @@ impl Store {
             leading: AtomicBool::new(!replicated),
             gate,
             epochs: Mutex::new(EpochTable::default()),
+            observer_from: AtomicU64::new(0),
             flushing: Mutex::default(),
             checkpointing: Mutex::default(),
             checkpointed: AtomicU64::new(0),
@@ -398,7 +399,7 @@ impl Shared {
     }
 }
 
-fn check(config: &StoreConfig) -> Result<(), OpenError> {
+pub(crate) fn check(config: &StoreConfig) -> Result<(), OpenError> {
     let wrong = |key, reason| Err(OpenError::Config { key, reason });
     if !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&config.segment_bytes) {
         return wrong("segment_bytes", "must be from 4096 bytes to 2 GiB");

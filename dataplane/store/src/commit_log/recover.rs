@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Flush,
-    checkpoint::Checkpoint,
+    checkpoint::{CHECKPOINT_FILE, Checkpoint, FLUSHED_FILE},
     epochs::{self, EpochTable, Found},
     segment::{Segment, segment_name},
     shared::Shared,
@@ -171,6 +171,10 @@ impl Shared {
             visible,
         };
         let newest_time = replay.newest_time;
+        // A snapshot from another replica may cover log that this one has yet to be given.
+        let covered = self.observer.replay_from().0;
+        let observer_from = if covered == u64::MAX { visible } else { covered };
+        self.observer_from.store(observer_from, std::sync::atomic::Ordering::Release);
         let mut epochs = replay.epochs;
         epochs.prune(log_min);
         *self.epochs.lock() = epochs;
@@ -187,6 +191,13 @@ impl Shared {
         for topic in self.disk.list(self.queues.files().dir())?.into_iter().filter(|entry| entry.is_dir) {
             self.disk.remove_dir(&self.queues.files().dir().join(topic.name))?;
         }
+        for name in [CHECKPOINT_FILE, FLUSHED_FILE] {
+            match self.disk.remove(&self.config.root.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        self.disk.sync_dir(&self.config.root)?;
         self.index.clear()?;
         self.index.start_at(0, 0);
         self.log.start_at(0, 0, 0, 0);

@@ -1,7 +1,10 @@
 //! Dispatch of records read from the log: at recovery, and while following. The same as `dispatch` does with what the
 //! writer holds in memory.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bolide_wire::message::{RecordRef, sys_flag};
 
@@ -103,6 +106,7 @@ impl Shared {
 
     /// Dispatches `from..to`, or the first part of it; returns how far it came.
     fn replay_stretch(&self, from: u64, to: u64, effects: &mut Effects) -> io::Result<u64> {
+        let observer_from = self.observer_from.load(Ordering::Acquire);
         let limit = to.min(from.saturating_add(STEP_BYTES));
         let mut reached = Reached { stopped_at: None, newest_time: self.log.newest_time() };
         let mut visit = |record: &RecordRef<'_>, at: u64| {
@@ -116,7 +120,9 @@ impl Shared {
                 effects.arrived.push(queue);
             }
             keys_of(record, at, &mut effects.keys);
-            self.observer.apply(record, record.log_offset());
+            if at >= observer_from {
+                self.observer.apply(record, record.log_offset());
+            }
             reached.newest_time = reached.newest_time.max(record.store_timestamp().0);
             Ok(())
         };

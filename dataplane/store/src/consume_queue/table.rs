@@ -244,6 +244,16 @@ impl Queues {
         self.map.read().values().flat_map(BTreeMap::values).map(of).collect()
     }
 
+    /// Every queue as it is when the log begins at `base`, which is visible: empty, at the offset of its first record from
+    /// there on.
+    pub(crate) fn states_at(&self, base: u64) -> io::Result<Vec<QueueState>> {
+        let of = |queue: &Arc<Queue>| {
+            let next = self.first_at_or_after(queue, queue.min().0, queue.max().0, base)?;
+            Ok(QueueState { topic: queue.topic().clone(), id: queue.id(), min: next, written: next })
+        };
+        self.all().iter().filter(|queue| queue.max().0 > 0).map(of).collect()
+    }
+
     /// Moves the minimum of every queue past the records below `log_min`, and removes files that are not needed any more.
     pub(crate) fn advance_min(&self, log_min: u64) -> io::Result<()> {
         for queue in self.all() {

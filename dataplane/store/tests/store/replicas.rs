@@ -1,7 +1,11 @@
 //! Stores as replicas of one another.
 
 mod acknowledging;
+mod bootstrap;
+mod crash;
 mod epochs;
 mod following;
+#[cfg(feature = "mutations")]
+mod mutations;
 mod node;
 mod truncation;

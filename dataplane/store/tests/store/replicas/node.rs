@@ -215,6 +215,9 @@ impl Node {
 /// Sends what `to` lacks of the log of `from`, `count` slices at most.
 pub(super) fn stream(from: &Node, to: &mut Node, max_bytes: usize, count: usize) -> Result<(), RawError> {
     for _ in 0..count {
+        if from.disk.is_down() {
+            break;
+        }
         let at = to.end();
         let bytes = from.store.log_slice(LogOffset(at), max_bytes).expect("readable");
         if bytes.is_empty() {

@@ -107,9 +107,9 @@ fn a_truncation_that_cannot_be_changes_nothing() {
     assert_eq!((a.log(), a.store.epochs()), (log, epochs));
 }
 
-/// A log cut off and grown again to exactly where an old record began must not find that record after a crash.
-#[test]
-fn old_records_do_not_come_back_behind_new_ones() {
+/// A log that is cut off, and grows again to exactly where an old record began; then the process ends. Returns where the log
+/// should end, where it does, and what it shows.
+pub(super) fn grown_to_an_old_record() -> (u64, u64, Vec<u64>) {
     let mut node = Node::new("a", 5, Flush::Async);
     node.lead(1).expect("an empty log");
     let base = node.end();
@@ -123,13 +123,40 @@ fn old_records_do_not_come_back_behind_new_ones() {
     other.append(&[(7, "alpha", 0, 500)]);
     assert_eq!(other.end(), second);
     node.truncate(base).expect("nothing was shown");
-    node.assert_clean_end();
     let bytes = other.store.log_slice(LogOffset(base), 1 << 20).expect("readable");
     node.append_raw(base, bytes).expect("joins on");
     node.restart(Crash::Process);
-    assert_eq!(node.end(), second);
     node.confirm_all();
-    assert_eq!(node.ids("alpha", 0), [7]);
+    (second, node.end(), node.ids("alpha", 0))
+}
+
+/// A log with the bytes of one of its records once more behind its end, as in a file used twice. Returns like
+/// `grown_to_an_old_record`.
+pub(super) fn followed_by_a_record_of_another_place() -> (u64, u64, Vec<u64>) {
+    let mut node = Node::new("a", 5, Flush::Async);
+    node.lead(1).expect("an empty log");
+    let first = node.end() as usize;
+    node.append(&[(1, "alpha", 0, 500)]);
+    let end = node.end() as usize;
+    let path = node.config.root.join("commitlog/00000000000000000000");
+    let mut bytes = node.disk.contents(&path).expect("the first file");
+    bytes.copy_within(first..end, end);
+    node.disk.overwrite(&path, &bytes);
+    node.restart(Crash::Process);
+    node.confirm_all();
+    (end as u64, node.end(), node.ids("alpha", 0))
+}
+
+#[test]
+fn old_records_do_not_come_back_behind_new_ones() {
+    let (wanted, found, ids) = grown_to_an_old_record();
+    assert_eq!((found, ids), (wanted, vec![7]));
+}
+
+#[test]
+fn a_record_of_another_place_is_not_taken() {
+    let (wanted, found, ids) = followed_by_a_record_of_another_place();
+    assert_eq!((found, ids), (wanted, vec![1]));
 }
 
 /// Goes down at every step of a truncation; afterwards the log is a beginning of the old one, and what follows works.
