@@ -70,6 +70,14 @@ fn filters_requests_and_traces_work() -> Result<()> {
 }
 
 #[test]
+fn timers_and_recalls_work() -> Result<()> {
+    if Client::Java5.find().is_none() {
+        return Ok(());
+    }
+    checks_pass("timers", "")
+}
+
+#[test]
 fn mqadmin_commands_work() -> Result<()> {
     if Client::Java5.find().is_none() || Mqadmin::find().is_none() {
         return Ok(());

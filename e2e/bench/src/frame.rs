@@ -75,6 +75,49 @@ pub(crate) fn send(
     (frame, places)
 }
 
+/// Digits of the due time at the front of a body of [`timer`].
+pub(crate) const DUE_DIGITS: usize = 13;
+
+/// A SEND_MESSAGE_V2 for a later time, which is in its properties and at the front of its body.
+pub(crate) fn timer(topic: &str, queue: u32, number: u64, due_ms: i64, body_bytes: usize) -> Vec<u8> {
+    let header = format!(
+        concat!(
+            r#"{{"code":310,"extFields":{{"a":"bench","b":"{topic}","c":"TBW102","d":"8","e":"{queue}","f":"0","#,
+            r#""g":"1795433132853","h":"0","i":"UNIQ_KEY\u0001{due:016X}{number:016X}\u0002WAIT\u0001true\u0002"#,
+            r#"TIMER_DELIVER_MS\u0001{due}\u0002","j":"0","k":"false","m":"false","n":"broker-a"}},"flag":0,"#,
+            r#""language":"JAVA","opaque":1,"serializeTypeCurrentRPC":"JSON","version":479}}"#
+        ),
+        topic = topic,
+        queue = queue,
+        number = number,
+        due = due_ms,
+    );
+    let mut body = format!("{due_ms:0width$}", width = DUE_DIGITS).into_bytes();
+    body.resize(body_bytes.max(DUE_DIGITS), b'x');
+    seal(&header, &body)
+}
+
+/// The little of a stored record that is looked at.
+pub(crate) struct Record<'a> {
+    /// Store time in milliseconds.
+    pub(crate) stored: i64,
+    pub(crate) body: &'a [u8],
+}
+
+/// The records of a pull's body; those of hosts with IPv4 addresses, as all of the comparison are.
+pub(crate) fn records(mut bytes: &[u8]) -> impl Iterator<Item = Record<'_>> {
+    const STORED_AT: usize = 56;
+    const BODY_LEN_AT: usize = 84;
+    std::iter::from_fn(move || {
+        let len = u32::from_be_bytes(*bytes.first_chunk::<4>()?) as usize;
+        let (record, rest) = bytes.split_at_checked(len)?;
+        bytes = rest;
+        let stored = i64::from_be_bytes(*record.get(STORED_AT..)?.first_chunk::<8>()?);
+        let (body_len, body) = record.get(BODY_LEN_AT..)?.split_first_chunk::<4>()?;
+        Some(Record { stored, body: body.get(..u32::from_be_bytes(*body_len) as usize)? })
+    })
+}
+
 /// Writes `counter` into the unique key and the number of a frame of [`send`].
 pub(crate) fn set_counter(frame: &mut [u8], places: &Counters, mut counter: u32) {
     if let Some([tens, units]) = frame.get_mut(places.number.clone()) {
@@ -224,6 +267,44 @@ mod tests {
         let properties = SendMessageV2::decode(&command.ext).unwrap().properties.unwrap();
         assert!(properties.ends_with("\u{2}n\u{1}42\u{2}"), "{properties:?}");
         assert!(properties.contains("00000412"), "{properties:?}");
+    }
+
+    #[test]
+    fn a_timer_is_a_request_that_the_codec_reads() {
+        let frame = timer("T", 3, 7, 1_795_433_132_853, 20);
+        let command = bolide_wire::decode(&mut BytesMut::from(&frame[..]), usize::MAX).unwrap().unwrap();
+        assert_eq!(&command.body[..], b"1795433132853xxxxxxx");
+        let header = SendMessageV2::decode(&command.ext).unwrap();
+        let properties = header.properties.unwrap();
+        assert!(
+            properties.ends_with("WAIT\u{1}true\u{2}TIMER_DELIVER_MS\u{1}1795433132853\u{2}"),
+            "{properties:?}"
+        );
+    }
+
+    #[test]
+    fn stored_records_are_read_one_after_the_other() {
+        use bolide_wire::message::{NewRecord, RecordRef, encode_record};
+        let host = "127.0.0.1:1".parse().unwrap();
+        let new = |body: &'static [u8]| NewRecord {
+            topic: "T",
+            queue_id: bolide_wire::QueueId(0),
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: bolide_wire::EpochMillis(5),
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body,
+            properties: "",
+        };
+        let mut bytes = Vec::new();
+        encode_record(&new(b"first"), &mut bytes).unwrap();
+        encode_record(&new(b"second"), &mut bytes).unwrap();
+        let stored = RecordRef::parse(&bytes).unwrap().store_timestamp().0;
+        let found: Vec<_> = records(&bytes).map(|record| (record.stored, record.body)).collect();
+        assert_eq!(found, [(stored, &b"first"[..]), (stored, &b"second"[..])]);
     }
 
     #[test]

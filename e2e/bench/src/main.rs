@@ -15,6 +15,7 @@ mod replication;
 mod report;
 mod scenario;
 mod systems;
+mod timers;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,6 +1,8 @@
 use std::time::Instant;
 
 use bolide_wire::body::connection::ConsumerIdList;
+use bolide_wire::body::group::SubscriptionGroupConfig;
+use bolide_wire::body::heartbeat::MessageModel;
 use bolide_wire::body::lock::{LockBatchRequest, LockBatchResponse};
 use bolide_wire::header::consumer::{
     GetConsumerListByGroup, OffsetResponse, QueryConsumerOffset, UnregisterClient, UpdateConsumerOffset,
@@ -204,4 +206,37 @@ async fn a_message_given_back_comes_again_and_then_dies() {
     assert_eq!((record.body(), record.properties().get("DELAY_SRC")), (&b"hard"[..], None));
     assert_eq!(record.properties().get("DLQ_ORIGIN_TOPIC"), Some("orders"));
     assert_eq!(lab.broker.state.groups.find("workers").unwrap().counters.dead_letters.total(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_may_not_consume_or_not_broadcast_is_refused() {
+    let lab = Harness::start().await;
+    sent(&lab.send("orders", "x", "").await);
+    let define = |change: fn(&mut SubscriptionGroupConfig)| {
+        let mut config = SubscriptionGroupConfig::new("workers");
+        change(&mut config);
+        lab.broker.change_groups(vec![config], Vec::new(), false)
+    };
+    define(|config| config.consume_enable = false).await.unwrap();
+    let answer = lab.call(pull("workers", "orders", 0, 0, "*", 0)).await;
+    assert_eq!((answer.code, answer.ext.get("forbiddenType").as_deref()), (16, Some("2")));
+    define(|config| config.consume_broadcast_enable = false).await.unwrap();
+    assert_eq!(lab.call(pull("workers", "orders", 0, 0, "*", 0)).await.code, 0);
+    let heartbeat = HeartbeatData {
+        client_id: "harness".into(),
+        consumer_data_set: vec![ConsumerData {
+            group_name: "workers".into(),
+            message_model: MessageModel::Broadcasting,
+            subscription_data_set: vec![SubscriptionData::by_tags("orders", "*", 1)],
+            ..ConsumerData::default()
+        }],
+        ..HeartbeatData::default()
+    };
+    let body = json::to_vec(&heartbeat, IntegerKeys::Quoted).unwrap();
+    assert_eq!(lab.call(Command::request(RequestCode::HEART_BEAT).with_body(body)).await.code, 0);
+    // With its subscription registered rather than inline, as push consumers pull.
+    let mut registered = pull("workers", "orders", 0, 0, "*", 0);
+    registered.ext.insert("sysFlag", "0");
+    let answer = lab.call(registered).await;
+    assert_eq!((answer.code, answer.ext.get("forbiddenType").as_deref()), (16, Some("4")));
 }
