@@ -8,4 +8,5 @@ mod following;
 #[cfg(feature = "mutations")]
 mod mutations;
 mod node;
+mod threads;
 mod truncation;

@@ -14,6 +14,9 @@ use bolide_store::{
 use super::node::{Answer, Node, Visible, rejoin, stream, stream_all};
 use crate::support::Random;
 
+/// Id, topic and queue of a record.
+type Sent = (u64, String, u32);
+
 struct Group {
     nodes: [Node; 2],
     master: usize,
@@ -22,7 +25,7 @@ struct Group {
     whole: [bool; 2],
     flush: Flush,
     next_id: u64,
-    waiting: Vec<(Vec<(u64, String, u32)>, Answer)>,
+    waiting: Vec<(Vec<Sent>, Answer)>,
     /// Id to topic, queue, queue offset and log offset.
     acked: BTreeMap<u64, (String, u32, i64, u64)>,
 }
