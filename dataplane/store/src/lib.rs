@@ -23,8 +23,13 @@
 //! - Order: log offsets grow in the order of `append`; queue offsets of a queue are dense and grow with the log offset.
 //! - A record becomes visible (to `read`, `query`, the observer) when it is *confirmed*: appended with `Flush::Async`,
 //!   flushed with `Flush::Sync`. Nothing that could still be lost by the promise of the flush mode is ever shown.
+//! - With replicas ([`StoreConfig::replicated`]) a record is confirmed when, in addition, [`Store::set_confirmed`] says so.
+//!   `Ack::Confirmed`: it is. What is not confirmed is in the log only: it may be cut off ([`Store::truncate`]) by a replica
+//!   that follows, and is dispatched from the log once it is confirmed, also after a restart. No acknowledgement is given
+//!   while [`Store::set_acknowledging`] forbids it, nor after [`Store::follow`].
 //! - A failed write or fsync poisons the store: no further acknowledgement, [`Store::poisoned`] is true.
-//! - Everything but the commit log is a projection of it and may be deleted; it is rebuilt at open.
+//! - Everything but the commit log is a projection of it and may be deleted; it is rebuilt at open. The exception is a log
+//!   that does not have its beginning any more: offsets of queues without a record in it are in the files only.
 //!
 //! # Steps and threads
 //!
