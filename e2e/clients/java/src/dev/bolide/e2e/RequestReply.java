@@ -25,6 +25,7 @@ final class RequestReply {
         public boolean run(Args args, Context context) throws Exception {
             int count = args.integer("count", 1);
             long waitMs = args.number("wait-ms", 10_000);
+            boolean toQueue = args.choice("form", "selector", "selector", "queue").equals("queue");
             MessageTemplate template = new MessageTemplate(args);
             DefaultMQProducer producer = context.configure(new DefaultMQProducer(args.text("group", "bolide-e2e-request")));
             args.refuseUnknown();
@@ -34,7 +35,7 @@ final class RequestReply {
                 for (int seq = 0; seq < count; seq++) {
                     long start = System.nanoTime();
                     try {
-                        Message reply = ask(producer, template.message(seq), waitMs);
+                        Message reply = ask(producer, template.message(seq), toQueue, waitMs);
                         context.events.emit("reply", "seq", seq, "body", Body.label(reply.getBody()), "elapsedMs", (System.nanoTime() - start) / 1_000_000);
                     } catch (Exception e) {
                         failed++;
@@ -50,10 +51,10 @@ final class RequestReply {
     }
 
     /**
-     * The asynchronous form with a queue selector: in client 5.3.3 the others take the broker's answer to the send for the
-     * reply and report a time-out at once.
+     * The asynchronous forms with a queue selector or a queue: in client 5.3.3 the others take the broker's answer to the send
+     * for the reply and report a time-out at once.
      */
-    private static Message ask(DefaultMQProducer producer, Message message, long waitMs) throws Exception {
+    private static Message ask(DefaultMQProducer producer, Message message, boolean toQueue, long waitMs) throws Exception {
         CompletableFuture<Message> reply = new CompletableFuture<>();
         RequestCallback callback = new RequestCallback() {
             @Override
@@ -66,7 +67,11 @@ final class RequestReply {
                 reply.completeExceptionally(cause);
             }
         };
-        producer.request(message, new SelectMessageQueueByRandom(), null, callback, waitMs);
+        if (toQueue) {
+            producer.request(message, producer.fetchPublishMessageQueues(message.getTopic()).get(0), callback, waitMs);
+        } else {
+            producer.request(message, new SelectMessageQueueByRandom(), null, callback, waitMs);
+        }
         return reply.get(waitMs + 5000, TimeUnit.MILLISECONDS);
     }
 
