@@ -51,6 +51,11 @@ manifests: ## render manifests/install.yaml from the chart (needs helm)
 manifests-unchanged: ## fail when manifests/install.yaml is not what the chart says
 	@charts/write-manifests --check
 
+.PHONY: request-codes
+request-codes: ## write docs/request-codes.md from the dispatch tables
+	$(CARGO) run --quiet --bin bolide request-codes > target/request-codes.md
+	mv target/request-codes.md docs/request-codes.md
+
 .PHONY: bench
 bench: build ## Bolide, Apache RocketMQ and a null server under the same load; the operator under 1,000 topics on a real Kubernetes
 	$(CARGO) build --release --package bolide-bench

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{bench, consume, group, lag, produce, server, status, switchover, topic, up};
+use crate::{bench, consume, group, lag, produce, request_codes, server, status, switchover, topic, up};
 
 /// Messaging that speaks the Apache RocketMQ protocol: a local cluster, the servers, and the commands beside them.
 #[derive(Debug, Parser)]
@@ -54,6 +54,9 @@ enum Command {
     /// Measure the cluster
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Print the table of request codes, for docs/request-codes.md
+    #[command(hide = true)]
+    RequestCodes,
 }
 
 impl Args {
@@ -71,6 +74,7 @@ impl Args {
             Command::Produce(args) => client(produce::run(args)),
             Command::Consume(args) => client(consume::run(args)),
             Command::Bench(command) => bench::run(command),
+            Command::RequestCodes => request_codes::print(),
         }
     }
 }

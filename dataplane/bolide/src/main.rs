@@ -10,6 +10,7 @@ mod group;
 mod lag;
 mod output;
 mod produce;
+mod request_codes;
 mod server;
 mod status;
 mod switchover;

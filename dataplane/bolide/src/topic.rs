@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
+use bolide_client::desired::order_change;
 use bolide_client::{Admin, Master};
 use bolide_wire::TopicName;
 use bolide_wire::body::topic::TopicConfig;
@@ -221,11 +222,26 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
             .await
             .with_context(|| format!("broker {}", master.broker))?;
     }
-    let brokers = masters.into_iter().map(|master| master.broker).collect();
+    let brokers: Vec<String> = masters.into_iter().map(|master| master.broker).collect();
+    // Clients of an ordered topic see all its queues even while a broker is away: the nameservers know their number.
+    let order =
+        brokers.iter().map(|broker| format!("{broker}:{}", args.queues)).collect::<Vec<_>>().join(";");
+    tell_order(&admin, &args.topic, config.order.then_some(order.as_str())).await?;
     let created = Created { topic: args.topic, queues: args.queues, brokers };
     output::print(args.print.output, &created, |created| {
         format!("topic {}: {} queues on {}\n", created.topic, created.queues, created.brokers.join(", "))
     })?;
+    Ok(())
+}
+
+/// Gives a topic the wanted order configuration on every nameserver, or takes it away.
+pub(crate) async fn tell_order(admin: &Admin, topic: &str, wanted: Option<&str>) -> anyhow::Result<()> {
+    for namesrv in admin.remote().nameservers() {
+        let found = admin.order_of(namesrv, topic).await?;
+        if let Some(change) = order_change(wanted, found.as_deref()) {
+            admin.change_order(namesrv, topic, &change).await?;
+        }
+    }
     Ok(())
 }
 
@@ -327,6 +343,7 @@ async fn delete(args: DeleteArgs) -> anyhow::Result<()> {
         brokers.push(broker);
     }
     admin.forget_topic(&args.topic, None).await?;
+    tell_order(&admin, &args.topic, None).await?;
     output::print(args.print.output, &Deleted { topic: args.topic, brokers }, |deleted| {
         format!("topic {} deleted from {}\n", deleted.topic, deleted.brokers.join(", "))
     })?;

@@ -2,6 +2,7 @@
 
 use bolide_filter::sql::SyntaxError;
 use bolide_store::{AppendError, Refusal};
+use bolide_wire::RequestCode;
 use bolide_wire::header::HeaderError;
 use bolide_wire::ids::NameError;
 use thiserror::Error;
@@ -12,7 +13,7 @@ use crate::config::ConfigError;
 #[derive(Debug, Error)]
 pub(crate) enum Failure {
     /// Nobody handles this code.
-    #[error(" request type {0} not supported")]
+    #[error("{}", RequestCode(*.0).not_supported())]
     UnknownCode(i32),
     /// A header field is missing or cannot be read.
     #[error(transparent)]
@@ -47,6 +48,14 @@ pub(crate) enum Failure {
         name: String,
         /// `sending message`, `pulling message`, ...
         verb: &'static str,
+    },
+    /// The group may not read the topic.
+    #[error("the consumer group[{group}] is forbidden for topic[{topic}]")]
+    ForbiddenTopic {
+        /// Group.
+        group: String,
+        /// Topic.
+        topic: String,
     },
     /// A topic that clients may not send to.
     #[error("Sending message to topic[{0}] is forbidden.")]
@@ -146,6 +155,8 @@ pub(crate) enum Forbidden {
     Topic,
     /// Broadcast consumption by this group.
     Broadcast,
+    /// This topic to this group.
+    Subscription,
 }
 
 impl Forbidden {
@@ -156,6 +167,7 @@ impl Forbidden {
             Forbidden::Group => 2,
             Forbidden::Topic => 3,
             Forbidden::Broadcast => 4,
+            Forbidden::Subscription => 5,
         }
     }
 }
@@ -167,6 +179,7 @@ impl std::fmt::Display for Forbidden {
             Forbidden::Group => "consumer group",
             Forbidden::Topic => "topic",
             Forbidden::Broadcast => "broadcast of consumer group",
+            Forbidden::Subscription => "topic of consumer group",
         })
     }
 }

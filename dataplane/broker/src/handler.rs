@@ -19,6 +19,7 @@ pub(crate) mod admin_group;
 pub(crate) mod admin_topic;
 pub(crate) mod client;
 pub(crate) mod connections;
+pub(crate) mod maintenance;
 pub(crate) mod offset;
 pub(crate) mod pull;
 pub(crate) mod query;
@@ -134,12 +135,14 @@ const TABLE: &[Line] = &[
     now(RequestCode::QUERY_TOPIC_CONSUME_BY_WHO, connections::groups_of_topic),
     later(RequestCode::QUERY_CONSUME_TIME_SPAN, |call| Box::pin(stats::time_span(call))),
     now(RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_BROKER, admin_topic::system_topics),
+    now(RequestCode::CLEAN_EXPIRED_CONSUMEQUEUE, maintenance::clean),
     later(RequestCode::GET_CONSUMER_RUNNING_INFO, |call| Box::pin(connections::running_info(call))),
     now(RequestCode::QUERY_CORRECTION_OFFSET, stats::correction),
     later(RequestCode::CONSUME_MESSAGE_DIRECTLY, |call| Box::pin(connections::consume_directly(call))),
     send(RequestCode::SEND_MESSAGE_V2),
     now(RequestCode::CLONE_GROUP_OFFSET, reset::clone_offsets),
     now(RequestCode::VIEW_BROKER_STATS_DATA, stats::by_name),
+    later(RequestCode::CLEAN_UNUSED_TOPIC, |call| Box::pin(maintenance::clean_unused_topics(call))),
     later(RequestCode::GET_BROKER_CONSUME_STATS, |call| Box::pin(stats::consume_of_broker(call))),
     send(RequestCode::SEND_BATCH_MESSAGE),
     later(RequestCode::QUERY_CONSUME_QUEUE, |call| Box::pin(stats::consume_queue(call))),
@@ -147,10 +150,12 @@ const TABLE: &[Line] = &[
     later(RequestCode::SEND_REPLY_MESSAGE, |call| Box::pin(request_reply::push(call))),
     later(RequestCode::SEND_REPLY_MESSAGE_V2, |call| Box::pin(request_reply::push(call))),
     now(RequestCode::GET_ALL_PRODUCER_INFO, connections::all_producers),
+    now(RequestCode::DELETE_EXPIRED_COMMITLOG, maintenance::clean),
     now(RequestCode::QUERY_TOPICS_BY_CONSUMER, connections::topics_of_group),
     now(RequestCode::QUERY_SUBSCRIPTION_BY_CONSUMER, connections::subscription),
     now(RequestCode::GET_TOPIC_CONFIG, admin_topic::one),
     now(RequestCode::GET_SUBSCRIPTIONGROUP_CONFIG, admin_group::one),
+    later(RequestCode::UPDATE_AND_GET_GROUP_FORBIDDEN, |call| Box::pin(admin_group::forbid(call))),
     own(RequestCode::LITE_PULL_MESSAGE, pull::handle),
     later(RequestCode::RECALL_MESSAGE, |call| Box::pin(recall::recall(call))),
 ];
@@ -164,6 +169,11 @@ fn line(code: RequestCode) -> Option<&'static Route> {
             .and_then(|at| TABLE.get(at))
             .map(|line| &line.route),
     }
+}
+
+/// Codes that the dispatch table has, in order of number.
+pub fn served() -> impl Iterator<Item = RequestCode> {
+    TABLE.iter().map(|line| line.code)
 }
 
 /// Receives the requests of a port.

@@ -38,6 +38,7 @@ mod transaction;
 pub use config::{BrokerConfig, ConfigError, FlushDiskType};
 pub use delay::{DelayLevels, LevelsError};
 pub use front::FrontError;
+pub use handler::served;
 pub use metrics::BrokerMetrics;
 pub use run::{RunError, run};
 pub use state::snapshot::SnapshotError;

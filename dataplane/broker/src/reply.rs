@@ -8,7 +8,7 @@ use bolide_wire::{Command, Ext, ResponseCode};
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::error::Failure;
+use crate::error::{Failure, Forbidden};
 
 /// An answer before it becomes a frame.
 #[derive(Debug)]
@@ -94,7 +94,12 @@ impl Reply {
 impl From<Failure> for Reply {
     fn from(failure: Failure) -> Reply {
         let mut reply = Reply::code(code_of(&failure)).with_remark(failure.to_string());
-        if let Failure::Forbidden { what, .. } = failure {
+        let forbidden = match failure {
+            Failure::Forbidden { what, .. } => Some(what),
+            Failure::ForbiddenTopic { .. } => Some(Forbidden::Subscription),
+            _ => None,
+        };
+        if let Some(what) = forbidden {
             reply = reply.with_ext("forbiddenType", &what.number().to_string());
         }
         reply
@@ -117,7 +122,9 @@ pub(crate) fn code_of(failure: &Failure) -> ResponseCode {
         Failure::Name(_) | Failure::Parameter(_) | Failure::Config(_) => ResponseCode::INVALID_PARAMETER,
         Failure::NoTopic(_) => ResponseCode::TOPIC_NOT_EXIST,
         Failure::NoGroup(_) => ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST,
-        Failure::Forbidden { .. } | Failure::ProtectedTopic(_) => ResponseCode::NO_PERMISSION,
+        Failure::Forbidden { .. } | Failure::ForbiddenTopic { .. } | Failure::ProtectedTopic(_) => {
+            ResponseCode::NO_PERMISSION
+        }
         Failure::MessageIllegal(_) | Failure::TimerIllegal { .. } => ResponseCode::MESSAGE_ILLEGAL,
         Failure::TimersDisabled => ResponseCode::SYSTEM_ERROR,
         Failure::RecallForbidden => ResponseCode::NO_PERMISSION,
@@ -152,7 +159,6 @@ pub(crate) fn code_of(failure: &Failure) -> ResponseCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Forbidden;
 
     #[test]
     fn a_failure_keeps_its_text_and_a_permission_its_kind() {

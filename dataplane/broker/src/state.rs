@@ -224,6 +224,9 @@ impl State {
                     self.timers.apply(source);
                 }
             }
+            StateRecord::Forbidden { data_version, group, topic, bits } => {
+                self.groups.forbid(data_version, group, topic, *bits);
+            }
             StateRecord::Offsets { offsets } => {
                 let follow = if self.recovering.load(Ordering::Acquire) { Follow::Log } else { Follow::Own };
                 self.offsets.lock().apply(offsets, follow);

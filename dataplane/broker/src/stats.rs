@@ -76,7 +76,15 @@ impl Counter {
         if sample.times == 0 && windows.is_none() {
             return;
         }
-        let windows = windows.get_or_insert_default();
+        // Before the first count there was nothing: without this, what comes before the first sample is in no rate.
+        let windows = windows.get_or_insert_with(|| {
+            let nothing = Sample { at_ms: sample.at_ms.saturating_sub(SAMPLE_MS), sum: 0, times: 0 };
+            let mut windows = Box::<Windows>::default();
+            for window in [&mut windows.minute, &mut windows.hour, &mut windows.day] {
+                window.push_back(nothing);
+            }
+            windows
+        });
         push(&mut windows.minute, sample, MINUTE);
         if windows.taken.is_multiple_of(SAMPLES_PER_HOUR_ENTRY) {
             push(&mut windows.hour, sample, HOUR);
@@ -160,6 +168,15 @@ mod tests {
         assert_eq!((minute.sum, minute.per_second, minute.per_call), (600, 10.0, 10.0));
         assert_eq!(counter.latest().sum, 100);
         assert_eq!(counter.total(), 700);
+    }
+
+    #[test]
+    fn what_was_counted_before_the_first_sample_is_in_the_rate() {
+        let counter = Counter::default();
+        counter.add(30);
+        counter.sample(EpochMillis(SAMPLE_MS));
+        assert_eq!((counter.minute().sum, counter.day().sum), (30, 30));
+        assert_eq!(counter.minute().per_second, 3.0);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Requests of brokers, clients and tools: one line per request code in [`Requests::answer`], one module per family.
+//! Requests of brokers, clients and tools: one line per request code in [`TABLE`], one module per family.
 //!
 //! Queries and registrations are answered on the connection's task. What writes to disk runs on a blocking thread.
 
@@ -29,6 +29,55 @@ pub(crate) use error::RequestError;
 
 /// Changes of the key-value table that may wait for the disk.
 const MAX_DISK_WAITERS: usize = 64;
+
+type Answer = Result<Command, RequestError>;
+
+/// How a request is answered.
+#[derive(Clone, Copy)]
+enum Handle {
+    /// Whoever asks.
+    Any(fn(&Requests, &Command) -> Answer),
+    /// It matters on which connection the request came.
+    OfConnection(fn(&Requests, ConnId, &Command) -> Answer),
+}
+
+/// Every code that the nameserver knows, in order of number. Any other is answered with "not supported".
+const TABLE: &[(RequestCode, Handle)] = &[
+    (RequestCode::PUT_KV_CONFIG, Handle::Any(kv::put)),
+    (RequestCode::GET_KV_CONFIG, Handle::Any(kv::get)),
+    (RequestCode::DELETE_KV_CONFIG, Handle::Any(kv::delete)),
+    (RequestCode::REGISTER_BROKER, Handle::OfConnection(register::register)),
+    (RequestCode::UNREGISTER_BROKER, Handle::Any(register::unregister)),
+    (RequestCode::GET_ROUTEINFO_BY_TOPIC, Handle::Any(route::route)),
+    (RequestCode::GET_BROKER_CLUSTER_INFO, Handle::Any(route::cluster_info)),
+    (RequestCode::WIPE_WRITE_PERM_OF_BROKER, Handle::Any(kv::wipe_write)),
+    (RequestCode::GET_ALL_TOPIC_LIST_FROM_NAMESERVER, Handle::Any(topic::all)),
+    (RequestCode::DELETE_TOPIC_IN_NAMESRV, Handle::Any(topic::delete)),
+    (RequestCode::REGISTER_TOPIC_IN_NAMESRV, Handle::Any(topic::register)),
+    (RequestCode::GET_KVLIST_BY_NAMESPACE, Handle::Any(kv::list)),
+    (RequestCode::GET_TOPICS_BY_CLUSTER, Handle::Any(topic::of_cluster)),
+    (RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_NS, Handle::Any(topic::system)),
+    (RequestCode::GET_UNIT_TOPIC_LIST, Handle::Any(topic::unit)),
+    (RequestCode::GET_HAS_UNIT_SUB_TOPIC_LIST, Handle::Any(topic::unit)),
+    (RequestCode::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST, Handle::Any(topic::unit)),
+    (RequestCode::UPDATE_NAMESRV_CONFIG, Handle::Any(settings::update)),
+    (RequestCode::GET_NAMESRV_CONFIG, Handle::Any(settings::get)),
+    (RequestCode::QUERY_DATA_VERSION, Handle::Any(register::query_version)),
+    (RequestCode::ADD_WRITE_PERM_OF_BROKER, Handle::Any(kv::add_write)),
+    (RequestCode::GET_BROKER_MEMBER_GROUP, Handle::Any(route::member_group)),
+    (RequestCode::BROKER_HEARTBEAT, Handle::OfConnection(register::heartbeat)),
+    (RequestCode::BOLIDE_REGISTER_DELTA, Handle::OfConnection(register::register_delta)),
+];
+
+fn line(code: RequestCode) -> Option<Handle> {
+    let at = TABLE.binary_search_by_key(&code, |(code, _)| *code).ok()?;
+    TABLE.get(at).map(|(_, handle)| *handle)
+}
+
+/// Codes that the dispatch table has, in order of number.
+pub fn served() -> impl Iterator<Item = RequestCode> {
+    TABLE.iter().map(|(code, _)| *code)
+}
 
 /// The state that requests work on.
 #[derive(Debug)]
@@ -91,32 +140,10 @@ impl Requests {
     }
 
     fn answer(&self, conn: ConnId, request: &Command) -> Result<Command, RequestError> {
-        match request.request_code() {
-            RequestCode::GET_ROUTEINFO_BY_TOPIC => route::route(self, request),
-            RequestCode::GET_BROKER_CLUSTER_INFO => route::cluster_info(self, request),
-            RequestCode::GET_BROKER_MEMBER_GROUP => route::member_group(self, request),
-            RequestCode::REGISTER_BROKER => register::register(self, conn, request),
-            RequestCode::BOLIDE_REGISTER_DELTA => register::register_delta(self, conn, request),
-            RequestCode::UNREGISTER_BROKER => register::unregister(self, request),
-            RequestCode::BROKER_HEARTBEAT => register::heartbeat(self, conn, request),
-            RequestCode::QUERY_DATA_VERSION => register::query_version(self, request),
-            RequestCode::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => topic::all(self, request),
-            RequestCode::GET_TOPICS_BY_CLUSTER => topic::of_cluster(self, request),
-            RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_NS => topic::system(self, request),
-            RequestCode::GET_UNIT_TOPIC_LIST
-            | RequestCode::GET_HAS_UNIT_SUB_TOPIC_LIST
-            | RequestCode::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => topic::unit(self, request),
-            RequestCode::REGISTER_TOPIC_IN_NAMESRV => topic::register(self, request),
-            RequestCode::DELETE_TOPIC_IN_NAMESRV => topic::delete(self, request),
-            RequestCode::GET_KV_CONFIG => kv::get(self, request),
-            RequestCode::GET_KVLIST_BY_NAMESPACE => kv::list(self, request),
-            RequestCode::PUT_KV_CONFIG => kv::put(self, request),
-            RequestCode::DELETE_KV_CONFIG => kv::delete(self, request),
-            RequestCode::WIPE_WRITE_PERM_OF_BROKER => kv::wipe_write(self, request),
-            RequestCode::ADD_WRITE_PERM_OF_BROKER => kv::add_write(self, request),
-            RequestCode::GET_NAMESRV_CONFIG => settings::get(self, request),
-            RequestCode::UPDATE_NAMESRV_CONFIG => settings::update(self, request),
-            _ => Err(RequestError::NotSupported { code: request.code }),
+        match line(request.request_code()) {
+            Some(Handle::Any(handle)) => handle(self, request),
+            Some(Handle::OfConnection(handle)) => handle(self, conn, request),
+            None => Err(RequestError::NotSupported { code: request.code }),
         }
     }
 

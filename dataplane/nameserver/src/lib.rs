@@ -13,6 +13,7 @@ mod routes;
 mod run;
 
 pub use config::{ConfigError, NameserverConfig};
+pub use handler::served;
 pub use kv::KvError;
 pub use metrics::NameserverMetrics;
 pub use run::{Nameserver, RunError, run};

@@ -1,7 +1,7 @@
 //! Makes the topics and groups of a running cluster what the manifests say, by the pure difference that the operator uses too.
 
 use anyhow::Context;
-use bolide_client::desired::{self, Change, Found, order_change};
+use bolide_client::desired::{self, Change, Found};
 use bolide_client::{Admin, Master};
 use bolide_desired::{order_configuration, wanted_group, wanted_topic};
 
@@ -98,12 +98,7 @@ async fn is_read(
 async fn tell_order(admin: &Admin, wanted: &Wanted) -> anyhow::Result<()> {
     for topic in &wanted.topics {
         let Some(order) = order_configuration(&wanted.set, topic) else { continue };
-        for namesrv in admin.remote().nameservers() {
-            let told = admin.order_of(namesrv, topic.topic_name()).await?;
-            if let Some(change) = order_change(Some(&order), told.as_deref()) {
-                admin.change_order(namesrv, topic.topic_name(), &change).await?;
-            }
-        }
+        crate::topic::tell_order(admin, topic.topic_name(), Some(&order)).await?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::error::Failure;
 use crate::handler::send::properties::push;
 use crate::state::groups::{Group, PREDEFINED};
 use crate::state::record::{STATE_TOPIC, StateRecord};
-use crate::state::topics::{SCHEDULE_TOPIC, TEMPLATE_TOPIC, TIMER_TOPIC, Topic, is_system};
+use crate::state::topics::{SCHEDULE_TOPIC, TEMPLATE_TOPIC, TIMER_TOPIC, TRACE_TOPIC, Topic, is_system};
 use crate::state::transactions::HALF_TOPIC;
 
 /// How long the making of a topic waits for the nameservers to know it.
@@ -132,6 +132,18 @@ impl Broker {
         self.applied(placed).await
     }
 
+    /// Forbids a group to read a topic, or allows it again.
+    pub(crate) async fn forbid(&self, group: &str, topic: &str, bits: i32) -> Result<(), Failure> {
+        let placed = {
+            let mut versions = self.versions.lock();
+            let data_version = versions.groups.next(self.clock.now());
+            versions.groups = data_version;
+            let (group, topic) = (group.to_owned(), topic.to_owned());
+            self.append_state(&StateRecord::Forbidden { data_version, group, topic, bits })?
+        };
+        self.applied(placed).await
+    }
+
     /// The topic, made from a template if it does not exist and the template allows it.
     pub(crate) async fn make_topic(
         &self,
@@ -150,7 +162,8 @@ impl Broker {
         }
         let template =
             self.state.topics.find(template).filter(|template| template.inheritable()).ok_or_else(missing)?;
-        if is_system(&topic) || topic.is_dlq() {
+        // Clients send traces to a topic of their own, whether or not it was made beforehand.
+        if (is_system(&topic) && *topic != *TRACE_TOPIC) || topic.is_dlq() {
             return Err(missing());
         }
         let queues = queues.min(template.config.write_queue_nums).max(1);
@@ -255,7 +268,7 @@ impl Broker {
             TopicConfig::new("RMQ_SYS_TRANS_OP_HALF_TOPIC", 1),
         ];
         if config.trace_topic_enable {
-            topics.push(TopicConfig::new("RMQ_SYS_TRACE_TOPIC", 1));
+            topics.push(TopicConfig::new(TRACE_TOPIC, 1));
         }
         topics
     }

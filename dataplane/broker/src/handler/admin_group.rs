@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use bolide_wire::body::group as body;
 use bolide_wire::body::group::{SubscriptionGroupConfig, SubscriptionGroupList, SubscriptionGroupTable};
 use bolide_wire::body::offset::ConsumerOffsetTable;
 use bolide_wire::header::group::{
     DeleteSubscriptionGroup, GetAllSubscriptionGroupConfigResponse, GetSubscriptionGroupConfig,
+    GroupForbidden,
 };
 use bolide_wire::ids::{GroupName, TopicName};
 use bolide_wire::json;
@@ -13,7 +15,7 @@ use bolide_wire::json;
 use super::Call;
 use crate::error::Failure;
 use crate::reply::Reply;
-use crate::state::groups::is_system;
+use crate::state::groups::{READ_FORBIDDEN, is_system};
 
 /// Code 200.
 pub(crate) async fn put(call: Call) -> Result<Reply, Failure> {
@@ -83,6 +85,23 @@ pub(crate) fn one(call: &Call) -> Result<Reply, Failure> {
     let header = GetSubscriptionGroupConfig::decode(&call.command.ext)?;
     let group = call.broker.state.groups.find(&header.group).ok_or(Failure::NoGroup(header.group))?;
     Reply::json(&group.config)
+}
+
+/// Code 353: says whether a group may read a topic, after changing it if the request says so.
+pub(crate) async fn forbid(call: Call) -> Result<Reply, Failure> {
+    let header = GroupForbidden::decode(&call.command.ext)?;
+    let groups = &call.broker.state.groups;
+    if let Some(readable) = header.readable
+        && readable != groups.may_read(&header.group, &header.topic)
+    {
+        let known = groups.find(&header.group);
+        let group = known.ok_or_else(|| Failure::NoGroup(header.group.clone()))?;
+        let topic = TopicName::internal(&header.topic)?;
+        let bits = if readable { 0 } else { READ_FORBIDDEN };
+        call.broker.forbid(&group.name, &topic, bits).await?;
+    }
+    let readable = Some(groups.may_read(&header.group, &header.topic));
+    Reply::json(&body::GroupForbidden { group: header.group, readable, topic: header.topic })
 }
 
 /// Code 43.

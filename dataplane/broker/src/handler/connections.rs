@@ -39,7 +39,7 @@ fn connection<C>(client: &Client<C>) -> Connection {
     }
 }
 
-fn subscription_data(subscription: &Subscription) -> SubscriptionData {
+pub(super) fn subscription_data(subscription: &Subscription) -> SubscriptionData {
     let mut data = SubscriptionData {
         expression_type: Some(subscription.kind.as_str().to_owned()),
         sub_string: subscription.expression.clone(),

@@ -131,6 +131,10 @@ fn prepare(call: &Call) -> Result<Begun, Failure> {
     if !topic.readable() {
         return Err(forbidden(Forbidden::Topic, &topic.name));
     }
+    if !broker.state.groups.may_read(&group.name, &topic.name) {
+        let (group, topic) = (group.name.to_string(), topic.name.to_string());
+        return Err(Failure::ForbiddenTopic { group, topic });
+    }
     let queue = readable_queue(&topic, header.queue_id)?;
     let subscription = subscription(broker, &header, &group, &topic)?;
     if subscription.kind == ExpressionKind::Sql92 && !live.config.enable_property_filter {

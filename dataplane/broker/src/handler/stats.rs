@@ -14,9 +14,12 @@ use bolide_wire::body::topic::{TopicOffset, TopicStatsTable};
 use bolide_wire::header::group::{GetConsumeStats, QueryConsumeTimeSpan, QueryCorrectionOffset};
 use bolide_wire::header::stats::{GetBrokerConsumeStats, QueryConsumeQueue, ViewBrokerStatsData};
 use bolide_wire::header::topic::TopicOnly;
-use bolide_wire::ids::{QueueId, QueueOffset};
+use bolide_wire::ids::{LogOffset, QueueId, QueueOffset};
+use bolide_wire::message::stored_properties;
 
 use super::Call;
+use super::connections::subscription_data;
+use crate::clients::Subscription;
 use crate::error::Failure;
 use crate::reply::Reply;
 use crate::state::groups::Group;
@@ -242,6 +245,17 @@ pub(crate) async fn consume_queue(call: Call) -> Result<Reply, Failure> {
     let count = usize::try_from(header.count).unwrap_or(0).min(MOST_UNITS);
     let from = QueueOffset(header.index.max(queue.min().0));
     let (min_queue_index, max_queue_index) = (queue.min().0, queue.max().0);
+    let group = header.consumer_group.as_deref().filter(|group| !group.is_empty());
+    let subscription = group.and_then(|group| {
+        let clients = call.broker.clients.read();
+        clients.consumer_group(group)?.subscriptions.get(&header.topic).cloned()
+    });
+    let mut answer = ConsumeQueueUnits { max_queue_index, min_queue_index, ..ConsumeQueueUnits::default() };
+    match (group, &subscription) {
+        (Some(group), None) => answer.filter_data = Some(format!("{group}@{} is not online!", header.topic)),
+        (_, Some(known)) => answer.subscription_data = Some(subscription_data(known)),
+        (None, None) => {}
+    }
     let units = call.broker.cold_read(move |store| {
         let mut units = Vec::new();
         let limits = ReadLimits { max_messages: 1, max_scan: count.max(1), ..ReadLimits::default() };
@@ -258,15 +272,28 @@ pub(crate) async fn consume_queue(call: Call) -> Result<Reply, Failure> {
             // Only the units are wanted, so no record is taken.
             false
         };
-        store.read(&queue, from, &limits, &mut look).map(|_| units)
+        store.read(&queue, from, &limits, &mut look)?;
+        if let Some(subscription) = subscription {
+            for unit in &mut units {
+                unit.eval = wanted(store, &subscription, unit)?;
+            }
+        }
+        Ok(units)
     });
-    let queue_data = units.await?;
-    Reply::json(&ConsumeQueueUnits {
-        max_queue_index,
-        min_queue_index,
-        queue_data,
-        ..ConsumeQueueUnits::default()
-    })
+    answer.queue_data = units.await?;
+    Reply::json(&answer)
+}
+
+/// Whether the subscription lets the unit's message through.
+fn wanted(store: &Store, subscription: &Subscription, unit: &ConsumeQueueUnit) -> io::Result<bool> {
+    if !subscription.wants(unit.tags_code) || !subscription.reads_properties() {
+        return Ok(subscription.wants(unit.tags_code));
+    }
+    let Some(offset) = LogOffset::from_wire(unit.physic_offset) else { return Ok(false) };
+    let record = store.record_at(offset)?;
+    Ok(record.is_some_and(|record| {
+        stored_properties(&record).is_some_and(|found| subscription.wants_properties(found))
+    }))
 }
 
 /// Code 45.

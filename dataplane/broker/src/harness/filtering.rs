@@ -29,7 +29,7 @@ async fn numbered(lab: &Harness, numbers: std::ops::Range<u32>) {
     }
 }
 
-async fn subscribe(lab: &Harness, expression: &str, version: i64) -> Command {
+pub(super) async fn subscribe(lab: &Harness, expression: &str, version: i64) -> Command {
     let heartbeat = HeartbeatData {
         client_id: "harness".into(),
         consumer_data_set: vec![ConsumerData {

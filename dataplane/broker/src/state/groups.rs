@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bolide_wire::body::group::SubscriptionGroupConfig;
 use bolide_wire::body::topic::DataVersion;
 use bolide_wire::ids::{GroupName, TopicName};
@@ -21,6 +22,9 @@ pub(crate) const PREDEFINED: &[&str] = &[
     "CID_ONSAPI_OWNER",
     "CID_RMQ_SYS_TRANS",
 ];
+
+/// The bit that forbids a group to read a topic, as the original numbers permissions.
+pub(crate) const READ_FORBIDDEN: i32 = 1 << 2;
 
 /// Whether the group belongs to the system.
 pub(crate) fn is_system(group: &str) -> bool {
@@ -87,10 +91,10 @@ pub(crate) struct Group {
 pub(crate) struct Groups {
     table: papaya::HashMap<GroupName, Arc<Group>>,
     version: Mutex<DataVersion>,
-    forbidden: Mutex<ForbiddenTable>,
+    forbidden: ArcSwap<ForbiddenTable>,
 }
 
-/// Group, topic, bits: kept for stores that came from Apache RocketMQ.
+/// Group, topic, bits.
 pub(crate) type ForbiddenTable = BTreeMap<String, BTreeMap<String, i32>>;
 
 impl Groups {
@@ -114,14 +118,37 @@ impl Groups {
         *self.version.lock()
     }
 
-    /// What groups may not read, as it came with the store.
+    /// What groups may not read.
     pub(crate) fn forbidden(&self) -> ForbiddenTable {
-        self.forbidden.lock().clone()
+        ForbiddenTable::clone(&self.forbidden.load())
+    }
+
+    /// Whether the group may read the topic.
+    pub(crate) fn may_read(&self, group: &str, topic: &str) -> bool {
+        let forbidden = self.forbidden.load();
+        forbidden.is_empty()
+            || forbidden
+                .get(group)
+                .and_then(|topics| topics.get(topic))
+                .is_none_or(|bits| bits & READ_FORBIDDEN == 0)
     }
 
     /// Sets what came with the store.
     pub(crate) fn set_forbidden(&self, table: ForbiddenTable) {
-        *self.forbidden.lock() = table;
+        self.forbidden.store(Arc::new(table));
+    }
+
+    /// Applies a change that is in the log.
+    pub(crate) fn forbid(&self, version: &DataVersion, group: &str, topic: &str, bits: i32) {
+        let mut table = self.forbidden();
+        let topics = table.entry(group.to_owned()).or_default();
+        topics.remove(topic);
+        if bits != 0 {
+            topics.insert(topic.to_owned(), bits);
+        }
+        table.retain(|_, topics| !topics.is_empty());
+        self.set_forbidden(table);
+        *self.version.lock() = *version;
     }
 
     /// Applies a change that is in the log, or a snapshot.
@@ -129,6 +156,11 @@ impl Groups {
         let table = self.table.pin();
         for name in remove {
             table.remove(&**name);
+            if self.forbidden.load().contains_key(&**name) {
+                let mut forbidden = self.forbidden();
+                forbidden.remove(&**name);
+                self.set_forbidden(forbidden);
+            }
         }
         for config in put {
             let Ok(name) = GroupName::internal(&config.group_name) else { continue };
@@ -156,6 +188,20 @@ mod tests {
         assert_eq!(group.counters.topic(&topic).sent_back.total(), 2);
         groups.apply(&DataVersion::default(), &[], std::slice::from_ref(&group.name));
         assert_eq!(groups.len(), 0);
+    }
+
+    #[test]
+    fn what_is_forbidden_goes_with_its_group() {
+        let groups = Groups::default();
+        groups.apply(&DataVersion::default(), &[SubscriptionGroupConfig::new("g")], &[]);
+        assert!(groups.may_read("g", "t"));
+        groups.forbid(&DataVersion::default(), "g", "t", READ_FORBIDDEN);
+        assert!(!groups.may_read("g", "t") && groups.may_read("g", "u") && groups.may_read("h", "t"));
+        groups.forbid(&DataVersion::default(), "g", "t", 0);
+        assert!(groups.forbidden().is_empty());
+        groups.forbid(&DataVersion::default(), "g", "t", READ_FORBIDDEN);
+        groups.apply(&DataVersion::default(), &[], &[GroupName::new("g").unwrap()]);
+        assert!(groups.may_read("g", "t") && groups.forbidden().is_empty());
     }
 
     #[test]

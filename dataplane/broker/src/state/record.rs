@@ -48,6 +48,17 @@ pub(crate) enum StateRecord {
         #[serde(default)]
         clean_offsets: bool,
     },
+    /// What a group may not read of a topic.
+    Forbidden {
+        /// Version of the table of groups afterwards.
+        data_version: DataVersion,
+        /// Group.
+        group: String,
+        /// Topic.
+        topic: String,
+        /// Forbidden kinds of access as bits, [`super::groups::READ_FORBIDDEN`]; 0 for none.
+        bits: i32,
+    },
     /// Committed offsets.
     Offsets {
         /// By topic and group.
@@ -75,6 +86,7 @@ impl StateRecord {
         match self {
             StateRecord::Topics { .. } => "topics",
             StateRecord::Groups { .. } => "groups",
+            StateRecord::Forbidden { .. } => "forbidden",
             StateRecord::Offsets { .. } => "offsets",
             StateRecord::Transactions { .. } => "transactions",
             StateRecord::Timers { .. } => "timers",

@@ -17,6 +17,8 @@ use crate::stats::Counter;
 pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 /// The topic that messages for an arbitrary time wait in, and those that take them back.
 pub(crate) const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
+/// The topic that clients send their traces to.
+pub(crate) const TRACE_TOPIC: &str = "RMQ_SYS_TRACE_TOPIC";
 /// Template of topics made on first send.
 pub(crate) const TEMPLATE_TOPIC: &str = "TBW102";
 
@@ -35,7 +37,7 @@ const SYSTEM: &[&str] = &[
     SCHEDULE_TOPIC,
     "BenchmarkTest",
     HALF_TOPIC,
-    "RMQ_SYS_TRACE_TOPIC",
+    TRACE_TOPIC,
     "RMQ_SYS_TRANS_OP_HALF_TOPIC",
     DISCARD_TOPIC,
     "SELF_TEST_TOPIC",

@@ -3,7 +3,7 @@
 use bolide_wire::body::register::RegisterError as BodyError;
 use bolide_wire::header::HeaderError;
 use bolide_wire::json::JsonError;
-use bolide_wire::{Command, ResponseCode};
+use bolide_wire::{Command, RequestCode, ResponseCode};
 use thiserror::Error;
 
 use crate::kv::KvError;
@@ -11,7 +11,7 @@ use crate::routes::RegisterError;
 
 #[derive(Debug, Error)]
 pub(crate) enum RequestError {
-    #[error(" request type {code} not supported")]
+    #[error("{}", RequestCode(*.code).not_supported())]
     NotSupported { code: i32 },
     #[error(transparent)]
     Header(#[from] HeaderError),
