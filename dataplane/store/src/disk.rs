@@ -31,7 +31,8 @@ pub struct DirEntry {
 /// Size of a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
-    /// Bytes in all.
+    /// Bytes in use and bytes that may still be written. Blocks that are free but reserved for others are in neither, so
+    /// that the used part is what `df` shows and what the original goes by.
     pub total: u64,
     /// Bytes that may still be written.
     pub available: u64,

@@ -220,8 +220,9 @@ impl Disk for RealDisk {
 
     fn space(&self, path: &Path) -> io::Result<Space> {
         let found = rustix::fs::statvfs(path)?;
+        let used = found.f_blocks.saturating_sub(found.f_bfree);
         Ok(Space {
-            total: found.f_blocks.saturating_mul(found.f_frsize),
+            total: used.saturating_add(found.f_bavail).saturating_mul(found.f_frsize),
             available: found.f_bavail.saturating_mul(found.f_frsize),
         })
     }
