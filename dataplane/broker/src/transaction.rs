@@ -24,6 +24,8 @@ use crate::state::transactions::{Claims, DISCARD_TOPIC, Open, Timing};
 
 mod check;
 mod encode;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use encode::{encode_committed, encode_resumed};
 

@@ -1,0 +1,212 @@
+//! Whole brokers on a disk that goes down at every step, and a model of what producers were told.
+
+use std::collections::BTreeMap;
+
+use bolide_store::disk::{Crash, Fault, FaultyDisk};
+use bolide_store::{Observer, SystemClock};
+use bolide_transport::{Client, ClientConfig};
+use bolide_wire::header::transaction::EndTransaction;
+use bolide_wire::ids::{LogOffset, QueueId, QueueOffset};
+use bolide_wire::message::{OffsetMessageId, records};
+use bolide_wire::{Command, RequestCode};
+use prometheus::Registry;
+
+use super::*;
+use crate::config::{BrokerConfig, FlushDiskType};
+use crate::harness::{send, sent};
+use crate::run::{Serving, start, stop};
+use crate::state::transactions::HalfId;
+
+const COMMIT: i32 = 8;
+const ROLLBACK: i32 = 12;
+
+/// What became of a transaction, as far as its producer knows.
+#[derive(Debug, Clone)]
+struct Known {
+    id: OffsetMessageId,
+    queue_offset: i64,
+    /// The decision, and whether it was answered.
+    decided: Option<(i32, bool)>,
+}
+
+struct Lab {
+    broker: Arc<Broker>,
+    serving: Serving,
+    client: Client,
+    address: String,
+}
+
+fn config(flush: FlushDiskType) -> BrokerConfig {
+    BrokerConfig {
+        bind_address: [127, 0, 0, 1].into(),
+        broker_ip1: Some([127, 0, 0, 1].into()),
+        listen_port: 0,
+        fast_listen_port: Some(0),
+        store_path_root_dir: "/store".into(),
+        mapped_file_size_commit_log: 256 << 10,
+        max_message_size: 10_000,
+        flush_disk_type: flush,
+        transaction_time_out: 10,
+        transaction_check_interval: 10,
+        transaction_check_max: 2,
+        ..BrokerConfig::default()
+    }
+}
+
+impl Lab {
+    async fn up(disk: &FaultyDisk, config: &BrokerConfig) -> Lab {
+        let registry = Registry::new();
+        let (on, clock) = (Arc::new(disk.clone()), Arc::new(SystemClock::new()));
+        let broker = start(config.clone(), on, clock, &registry).await.unwrap();
+        let serving = Serving::begin(&broker, &registry).unwrap();
+        let address = serving.address().to_string();
+        Lab { broker, serving, client: Client::new(ClientConfig::default()), address }
+    }
+
+    async fn down(self) {
+        self.client.close(Duration::ZERO).await;
+        self.serving.end(&self.broker).await;
+        // On a disk that is gone nothing can be saved.
+        let _ = stop(&self.broker).await;
+    }
+
+    async fn call(&self, command: Command) -> Option<Command> {
+        let answer = self.client.call(&self.address, command, Duration::from_secs(10)).await.ok()?;
+        (answer.code == 0).then_some(answer)
+    }
+
+    async fn half(&self, body: &str) -> Option<Known> {
+        let properties = "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}pg\u{2}";
+        let answer = sent(&self.call(send("orders", 0, body, properties)).await?);
+        Some(Known { id: answer.msg_id.parse().unwrap(), queue_offset: answer.queue_offset, decided: None })
+    }
+
+    async fn end(&self, known: &Known, decision: i32) -> bool {
+        let header = EndTransaction {
+            topic: None,
+            producer_group: "pg".into(),
+            tran_state_table_offset: known.queue_offset,
+            commit_log_offset: known.id.offset.to_wire(),
+            commit_or_rollback: decision,
+            from_transaction_check: true,
+            msg_id: "U".into(),
+            transaction_id: None,
+            broker_name: None,
+        };
+        let request = Command::request(RequestCode::END_TRANSACTION).with_header(&header);
+        self.call(request).await.is_some()
+    }
+
+    /// How often each body is in queue 0 of a topic.
+    fn stored(&self, topic: &str) -> BTreeMap<String, usize> {
+        let mut found = BTreeMap::new();
+        let Some(queue) = self.broker.store.queue(topic, QueueId(0)) else { return found };
+        let mut next = QueueOffset(0);
+        while next < queue.max() {
+            let limits = bolide_store::ReadLimits::default();
+            let read = self.broker.store.read(&queue, next, &limits, &mut |_| true).unwrap();
+            for record in read.slices.iter().flat_map(|slice| records(slice)) {
+                let body = String::from_utf8(record.unwrap().body().to_vec()).unwrap();
+                *found.entry(body).or_insert(0) += 1;
+            }
+            assert!(read.next > next, "{:?}", read.status);
+            next = read.next;
+        }
+        found
+    }
+
+    fn is_open(&self, known: &Known) -> bool {
+        self.broker.state.transactions.lock().place_of(HalfId(known.id.offset.0)).is_some()
+    }
+}
+
+/// Transactions until the disk goes down: some committed, some rolled back, some left to be discarded, all of them moved.
+async fn work(lab: &Lab, told: &mut BTreeMap<String, Known>) {
+    for number in 0..40 {
+        let body = format!("m-{number}");
+        let Some(known) = lab.half(&body).await else { return };
+        told.insert(body.clone(), known.clone());
+        if number % 4 == 1 {
+            // As retention does: every half message is asked to move, and the duty moves it.
+            lab.broker.state.release(LogOffset(u64::MAX));
+        }
+        let decision = match number % 3 {
+            0 => COMMIT,
+            1 => ROLLBACK,
+            _ => continue,
+        };
+        told.insert(body.clone(), Known { decided: Some((decision, false)), ..known.clone() });
+        if !lab.end(&known, decision).await {
+            return;
+        }
+        told.insert(body, Known { decided: Some((decision, true)), ..known });
+    }
+}
+
+/// Every transaction is open, or ended as decided, or discarded: one of them, once.
+fn check(lab: &Lab, told: &BTreeMap<String, Known>, when: &str) {
+    let (committed, discarded) = (lab.stored("orders"), lab.stored(DISCARD_TOPIC));
+    for (body, known) in told {
+        let seen = committed.get(body).copied().unwrap_or(0);
+        let given_up = discarded.get(body).copied().unwrap_or(0);
+        let open = usize::from(lab.is_open(known));
+        let context = format!("{when}: {body} {known:?} seen {seen}, open {open}, discarded {given_up}");
+        assert!(seen + open + given_up <= 1, "{context}");
+        match known.decided {
+            // Whoever decided first, the producer or the clock: it is ended.
+            Some((COMMIT, true)) => assert_eq!(seen + given_up, 1, "{context}"),
+            Some((_, true)) => assert_eq!((seen, open), (0, 0), "{context}"),
+            Some((COMMIT, false)) | None => assert_eq!(seen + open + given_up, 1, "{context}"),
+            Some((_, false)) => assert_eq!(seen, 0, "{context}"),
+        }
+    }
+    assert!(committed.keys().all(|body| told.contains_key(body)), "{when}: a message that nobody sent");
+}
+
+async fn goes_down_at_every_step(flush: FlushDiskType, crash: Crash, seed: u64) {
+    let config = config(flush);
+    let mut finished = false;
+    let mut step = 1;
+    while !finished {
+        let disk = FaultyDisk::new(seed + step);
+        let lab = Lab::up(&disk, &config).await;
+        lab.call(send("orders", 1, "makes the topic", "")).await.unwrap();
+        let mut told = BTreeMap::new();
+        disk.fault_after(Some((step, Fault::Crash)));
+        work(&lab, &mut told).await;
+        finished = !lab.broker.store.poisoned();
+        lab.down().await;
+
+        let disk = disk.restart(crash);
+        let lab = Lab::up(&disk, &config).await;
+        check(&lab, &told, &format!("{crash:?} at step {step}"));
+        for (body, known) in &mut told {
+            let open = lab.is_open(known);
+            assert!(lab.end(known, COMMIT).await, "{body}");
+            assert!(lab.end(known, COMMIT).await, "{body}");
+            if open {
+                known.decided = Some((COMMIT, true));
+            }
+        }
+        check(&lab, &told, &format!("decided again after {crash:?} at step {step}"));
+        lab.down().await;
+
+        let lab = Lab::up(&disk.restart(Crash::Process), &config).await;
+        check(&lab, &told, &format!("up again after {crash:?} at step {step}"));
+        assert!(told.values().all(|known| !lab.is_open(known)));
+        lab.down().await;
+        // Every step at first, then further and further apart: the work repeats itself.
+        step += 1 + step / 8;
+    }
+    assert!(step > 60, "the disk went down only {step} steps in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_goes_down_at_any_step_decides_nothing_twice_and_loses_nothing() {
+    goes_down_at_every_step(FlushDiskType::AsyncFlush, Crash::Process, 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_goes_down_at_any_step_decides_nothing_twice_and_loses_nothing_with_sync_flush() {
+    goes_down_at_every_step(FlushDiskType::SyncFlush, Crash::Machine, 900).await;
+}
