@@ -78,6 +78,11 @@ fn timers_and_recalls_work() -> Result<()> {
 }
 
 #[test]
+fn transactions_work() -> Result<()> {
+    java_clients_pass("transactions")
+}
+
+#[test]
 fn mqadmin_commands_work() -> Result<()> {
     if Client::Java5.find().is_none() || Mqadmin::find().is_none() {
         return Ok(());
