@@ -21,7 +21,8 @@ fn begin() -> Result<Option<(Cluster, Program)>> {
 
 fn kill_broker(cluster: &Cluster) -> Result<()> {
     let died = cluster.kill_broker("")?;
-    cluster.wait_restarted(&died, LONG)
+    cluster.wait_restarted(&died, LONG)?;
+    Ok(())
 }
 
 /// Arguments of transactions of a group, with bodies of this prefix.
@@ -53,7 +54,8 @@ fn stored(cluster: &Cluster, java: &Program) -> Result<BTreeMap<String, usize>> 
 }
 
 fn once(groups: &[(&str, &[u32])]) -> BTreeMap<String, usize> {
-    let bodies = groups.iter().flat_map(|(group, numbers)| numbers.iter().map(move |n| format!("{group}-{n}")));
+    let bodies =
+        groups.iter().flat_map(|(group, numbers)| numbers.iter().map(move |n| format!("{group}-{n}")));
     bodies.map(|body| (body, 1)).collect()
 }
 
@@ -110,7 +112,8 @@ fn when_a_producer_is_killed_another_of_its_group_is_asked() -> Result<()> {
         ensure!(stored(&cluster, &java)?.keys().all(|body| !body.starts_with(lost)), "invisible");
         let mut other = java.start(&cluster, &transactions(group, heir, "3", &["unknown"], "commit"))?;
         other.wait_until("checks of what the first left", LONG, |events| {
-            let asked = |body: String| events.iter().any(|event| event.is("check") && event.text("body") == body);
+            let asked =
+                |body: String| events.iter().any(|event| event.is("check") && event.text("body") == body);
             asked(format!("{lost}-0")) && asked(format!("{lost}-1"))
         })?;
         other.finish(LONG)?;

@@ -49,11 +49,63 @@ pub(crate) fn send(
     numbered: bool,
 ) -> (Vec<u8>, Counters) {
     const NUMBER: &str = r"n\u000100";
+    let properties = if numbered { format!(r"{NUMBER}\u0002") } else { String::new() };
+    let (frame, unique) = message(topic, queues, queue, opaque, body, 0, &properties);
+    let number = if numbered {
+        memmem::find(&frame, NUMBER.as_bytes()).map_or(0, |start| start + NUMBER.len())
+    } else {
+        0
+    };
+    (frame, Counters { unique, number: number.saturating_sub(NUMBER_DIGITS)..number })
+}
+
+/// A half message of a transaction and where in it the counter is.
+pub(crate) fn half(topic: &str, queues: u32, queue: u32, opaque: usize, body: &[u8]) -> (Vec<u8>, Counters) {
+    let properties = r"TRAN_MSG\u0001true\u0002PGROUP\u0001bench\u0002";
+    let (frame, unique) = message(topic, queues, queue, opaque, body, 4, properties);
+    (frame, Counters { unique, number: 0..0 })
+}
+
+/// The commit of the transaction whose half message was answered with `header`, as a request that is answered.
+pub(crate) fn commit(topic: &str, header: &[u8], opaque: usize) -> Option<Vec<u8>> {
+    const ID: &[u8] = b"\"msgId\":\"";
+    const QUEUE_OFFSET: &[u8] = b"\"queueOffset\":\"";
+    let id = header.get(memmem::find(header, ID)? + ID.len()..)?;
+    let id = std::str::from_utf8(id.get(..memchr::memchr(b'"', id)?)?).ok()?;
+    // Address, port, log offset, in hexadecimal.
+    let log_offset = u64::from_str_radix(id.get(id.len().checked_sub(16)?..)?, 16).ok()?;
+    let queue_offset = number_after(header, memmem::find(header, QUEUE_OFFSET), QUEUE_OFFSET)?;
+    let header = format!(
+        concat!(
+            r#"{{"code":37,"extFields":{{"bname":"broker-a","commitLogOffset":"{log_offset}","commitOrRollback":"8","#,
+            r#""fromTransactionCheck":"false","msgId":"{id}","producerGroup":"bench","topic":"{topic}","#,
+            r#""tranStateTableOffset":"{queue_offset}"}},"flag":0,"language":"JAVA","opaque":{opaque},"#,
+            r#""serializeTypeCurrentRPC":"JSON","version":479}}"#
+        ),
+        log_offset = log_offset,
+        queue_offset = queue_offset,
+        id = id,
+        topic = topic,
+        opaque = opaque,
+    );
+    Some(seal(&header, &[]))
+}
+
+/// A SEND_MESSAGE_V2 and where in it the counter of its unique key is.
+fn message(
+    topic: &str,
+    queues: u32,
+    queue: u32,
+    opaque: usize,
+    body: &[u8],
+    sys_flag: u32,
+    properties: &str,
+) -> (Vec<u8>, Range<usize>) {
     let unique = "7F0000010CA42A139A5519E59C000000";
     let header = format!(
         concat!(
-            r#"{{"code":310,"extFields":{{"a":"bench","b":"{topic}","c":"TBW102","d":"{queues}","e":"{queue}","f":"0","#,
-            r#""g":"1795433132853","h":"0","i":"UNIQ_KEY\u0001{unique}\u0002WAIT\u0001true\u0002{number}","j":"0","k":"false","#,
+            r#"{{"code":310,"extFields":{{"a":"bench","b":"{topic}","c":"TBW102","d":"{queues}","e":"{queue}","f":"{sys_flag}","#,
+            r#""g":"1795433132853","h":"0","i":"UNIQ_KEY\u0001{unique}\u0002WAIT\u0001true\u0002{properties}","j":"0","k":"false","#,
             r#""m":"false","n":"broker-a"}},"flag":0,"language":"JAVA","opaque":{opaque},"#,
             r#""serializeTypeCurrentRPC":"JSON","version":479}}"#
         ),
@@ -61,18 +113,13 @@ pub(crate) fn send(
         queues = queues,
         queue = queue,
         unique = unique,
-        number = if numbered { format!(r"{NUMBER}\u0002") } else { String::new() },
+        sys_flag = sys_flag,
+        properties = properties,
         opaque = opaque,
     );
     let frame = seal(&header, body);
-    let end_of = |text: &str| memmem::find(&frame, text.as_bytes()).map_or(0, |start| start + text.len());
-    let end = end_of(unique);
-    let number = if numbered { end_of(NUMBER) } else { 0 };
-    let places = Counters {
-        unique: end.saturating_sub(COUNTER_DIGITS)..end,
-        number: number.saturating_sub(NUMBER_DIGITS)..number,
-    };
-    (frame, places)
+    let end = memmem::find(&frame, unique.as_bytes()).map_or(0, |start| start + unique.len());
+    (frame, end.saturating_sub(COUNTER_DIGITS)..end)
 }
 
 /// Digits of the due time at the front of a body of [`timer`].
@@ -243,6 +290,7 @@ pub(crate) fn remark(header: &[u8]) -> String {
 mod tests {
     use bolide_wire::header::pull::PullMessage;
     use bolide_wire::header::send::SendMessageV2;
+    use bolide_wire::header::transaction::EndTransaction;
     use bytes::BytesMut;
 
     use super::*;
@@ -305,6 +353,26 @@ mod tests {
         let stored = RecordRef::parse(&bytes).unwrap().store_timestamp().0;
         let found: Vec<_> = records(&bytes).map(|record| (record.stored, record.body)).collect();
         assert_eq!(found, [(stored, &b"first"[..]), (stored, &b"second"[..])]);
+    }
+
+    #[test]
+    fn a_transaction_is_two_requests_that_the_codec_reads() {
+        let (mut frame, places) = half("T", 8, 3, 17, b"body");
+        set_counter(&mut frame, &places, 7);
+        let command = bolide_wire::decode(&mut BytesMut::from(&frame[..]), usize::MAX).unwrap().unwrap();
+        let header = SendMessageV2::decode(&command.ext).unwrap();
+        let properties = header.properties.unwrap();
+        let properties = bolide_wire::properties::PropertiesRef::new(&properties);
+        assert_eq!((properties.get("TRAN_MSG"), properties.get("PGROUP")), (Some("true"), Some("bench")));
+        assert_eq!(properties.get("UNIQ_KEY"), Some("7F0000010CA42A139A5519E500000007"));
+        let mut answer = Vec::new();
+        push_send_response(&mut answer, 17);
+        let frame = commit("T", &answer[8..], 17).unwrap();
+        let command = bolide_wire::decode(&mut BytesMut::from(&frame[..]), usize::MAX).unwrap().unwrap();
+        let header = EndTransaction::decode(&command.ext).unwrap();
+        assert_eq!((command.code, command.opaque, header.commit_or_rollback), (37, 17, 8));
+        assert_eq!((header.commit_log_offset, header.tran_state_table_offset), (0x1234_5678, 12_345_678));
+        assert_eq!(commit("T", b"{}", 1), None);
     }
 
     #[test]

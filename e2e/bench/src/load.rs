@@ -36,6 +36,8 @@ pub(crate) enum Work {
     },
     /// All of the queues, each by one slot, from the start over and over.
     Pull { topic: String, queues: u32, batch: u32, filter: Filter },
+    /// Transactions: a half message, and when it is stored its commit. Each counts once, when the commit is answered.
+    Transactions { topic: String, queues: u32, body_bytes: usize },
 }
 
 /// Which messages a pull asks for.
@@ -114,8 +116,18 @@ struct Slot {
 }
 
 enum SlotKind {
-    Send { places: frame::Counters },
-    Pull { queue: u32, offset: i64 },
+    Send {
+        places: frame::Counters,
+    },
+    Pull {
+        queue: u32,
+        offset: i64,
+    },
+    /// The frame of the half message while the commit is asked for, and empty before.
+    Transaction {
+        half: Vec<u8>,
+        places: frame::Counters,
+    },
 }
 
 struct Link {
@@ -247,6 +259,11 @@ impl Slot {
                 let queue = queue_of(*queues);
                 (frame::pull(topic, queue, 0, *batch, opaque, *filter), SlotKind::Pull { queue, offset: 0 })
             }
+            Work::Transactions { topic, queues, body_bytes } => {
+                let body = vec![b'x'; *body_bytes];
+                let (frame, places) = frame::half(topic, *queues, queue_of(*queues), opaque, &body);
+                (frame, SlotKind::Transaction { half: Vec::new(), places })
+            }
         };
         Self { frame, sent_at: Instant::now(), kind }
     }
@@ -345,7 +362,22 @@ impl Slot {
                 frame::set_counter(&mut self.frame, places, *counter);
                 1
             }
-            (SlotKind::Pull { .. }, Work::Send { .. }) => 0,
+            (SlotKind::Transaction { half, places }, Work::Transactions { topic, .. }) => {
+                let commit =
+                    if half.is_empty() && code == 0 { frame::commit(topic, header, opaque) } else { None };
+                if let Some(commit) = commit {
+                    *half = std::mem::replace(&mut self.frame, commit);
+                    return 0;
+                }
+                let ended = u64::from(!half.is_empty());
+                if ended == 1 {
+                    self.frame = std::mem::take(half);
+                }
+                *counter = counter.wrapping_add(1);
+                frame::set_counter(&mut self.frame, places, *counter);
+                ended
+            }
+            (SlotKind::Pull { .. } | SlotKind::Transaction { .. }, _) => 0,
         }
     }
 }

@@ -16,6 +16,7 @@ mod report;
 mod scenario;
 mod systems;
 mod timers;
+mod transactions;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

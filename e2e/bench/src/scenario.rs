@@ -6,7 +6,7 @@
 use crate::compare::Plan;
 use crate::report::{Goal, Report};
 use crate::systems::System;
-use crate::{filter, replication, timers};
+use crate::{filter, replication, timers, transactions};
 
 /// One feature under load.
 pub(crate) struct Scenario {
@@ -19,7 +19,8 @@ pub(crate) struct Scenario {
 }
 
 /// Every scenario, in order of running.
-pub(crate) const ALL: &[Scenario] = &[replication::SCENARIO, filter::SCENARIO, timers::SCENARIO];
+pub(crate) const ALL: &[Scenario] =
+    &[replication::SCENARIO, filter::SCENARIO, timers::SCENARIO, transactions::SCENARIO];
 
 /// The name under which the plain sends, pulls and restarts are chosen.
 pub(crate) const LOADS: &str = "loads";

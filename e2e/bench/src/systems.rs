@@ -11,7 +11,7 @@ use anyhow::Context;
 use crate::{probe, process};
 
 /// How long a broker may take to serve after its start, with a full store.
-const START_TIMEOUT: Duration = Duration::from_secs(180);
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(180);
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The topic of all loads.
