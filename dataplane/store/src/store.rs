@@ -300,6 +300,12 @@ impl Store {
         self.inner.shared.delete_topic(topic)
     }
 
+    /// Like `delete_topic`, for a deletion that is the record at `at`, when later records may be visible already: removes the
+    /// queues that have none from there on. False when there is none.
+    pub fn delete_topic_before(&self, topic: &str, at: LogOffset) -> io::Result<bool> {
+        self.inner.shared.delete_topic_before(topic, at.0)
+    }
+
     /// How far the store has come.
     #[must_use]
     pub fn watermarks(&self) -> Watermarks {
@@ -367,6 +373,22 @@ impl Shared {
             return Err(io::Error::other("the deletion could not be made durable"));
         }
         self.queues.remove_files(topic)?;
+        Ok(true)
+    }
+
+    fn delete_topic_before(&self, topic: &str, at: u64) -> io::Result<bool> {
+        let _no_checkpoint = self.checkpointing.lock();
+        let old = {
+            let _dispatcher = self.dispatcher.lock();
+            self.queues.forget_before(topic, at)?
+        };
+        if old.is_empty() {
+            return Ok(false);
+        }
+        if !self.checkpoint_locked(false) {
+            return Err(io::Error::other("the deletion could not be made durable"));
+        }
+        old.iter().try_for_each(|queue| self.queues.files().remove_queue(queue))?;
         Ok(true)
     }
 

@@ -202,7 +202,7 @@ impl QueueFiles {
     }
 
     /// Removes all files of one queue.
-    pub(super) fn remove_queue(&self, queue: &Queue) -> io::Result<()> {
+    pub(crate) fn remove_queue(&self, queue: &Queue) -> io::Result<()> {
         self.forget(queue, i64::MAX);
         self.disk.remove_dir(&self.queue_dir(queue))
     }

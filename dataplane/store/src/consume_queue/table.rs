@@ -294,6 +294,30 @@ impl Queues {
         true
     }
 
+    /// Forgets the queues of a topic in which no record at or after `at` is visible; returns them. Nothing must become visible
+    /// meanwhile.
+    pub(crate) fn forget_before(&self, topic: &str, at: u64) -> io::Result<Vec<Arc<Queue>>> {
+        let mut old = Vec::new();
+        for queue in self.of_topic(topic) {
+            let newest = match queue.max().0.checked_sub(1).filter(|newest| *newest >= queue.min().0) {
+                Some(newest) => self.unit(&queue, newest)?,
+                None => None,
+            };
+            if newest.is_none_or(|unit| unit.log_offset.0 < at) {
+                old.push(queue);
+            }
+        }
+        let mut map = self.map.write();
+        if let Some(queues) = map.get_mut(topic) {
+            queues.retain(|_, queue| !old.iter().any(|old| Arc::ptr_eq(old, queue)));
+            if queues.is_empty() {
+                map.remove(topic);
+            }
+        }
+        old.iter().for_each(|queue| queue.mark_deleted());
+        Ok(old)
+    }
+
     pub(crate) fn remove_files(&self, topic: &str) -> io::Result<()> {
         if is_folder_name(topic) { self.files.remove_topic(topic) } else { Ok(()) }
     }

@@ -230,6 +230,35 @@ fn after_a_restart_the_unconfirmed_tail_is_hidden_until_it_is_confirmed() {
 }
 
 #[test]
+fn a_topic_deleted_and_made_anew_keeps_what_came_after_the_deletion() {
+    for late in [false, true] {
+        let (mut master, mut follower) = pair(Flush::Async);
+        master.append(&[(1, "gone", 0, 10), (2, "gone", 0, 10), (3, "gone", 1, 10), (4, "alpha", 0, 10)]);
+        master.confirm_all();
+        stream_all(&master, &mut follower);
+        follower.confirm_all();
+        let at = LogOffset(master.end());
+        master.append(&[(5, "alpha", 0, 10)]);
+        assert!(master.store.delete_topic("gone").expect("deletes"));
+        master.append(&[(6, "gone", 0, 10)]);
+        // The follower's owner learns of the deletion at `at`, and may be late.
+        stream_all(&master, &mut follower);
+        if late {
+            follower.confirm_all();
+        }
+        assert!(follower.store.delete_topic_before("gone", at).expect("deletes"));
+        assert!(!follower.store.delete_topic_before("gone", at).expect("nothing left"));
+        follower.confirm_all();
+        assert_eq!(follower.visible(), master.visible());
+        assert_eq!((follower.ids("gone", 0), follower.ids("gone", 1)), (vec![6], vec![]));
+        follower.steps.flush();
+        follower.restart(Crash::Machine);
+        follower.confirm_all();
+        assert_eq!(follower.visible(), master.visible());
+    }
+}
+
+#[test]
 fn dispatch_waits_for_the_queue_files_when_too_much_is_in_memory() {
     let (mut master, _) = pair(Flush::Async);
     let mut config = master.config.clone();
