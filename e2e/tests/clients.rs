@@ -83,6 +83,14 @@ fn transactions_work() -> Result<()> {
 }
 
 #[test]
+fn pop_consumers_share_and_get_again_what_is_not_acknowledged() -> Result<()> {
+    if Client::Java5.find().is_none() || Mqadmin::find().is_none() {
+        return Ok(());
+    }
+    checks_pass("pop", "")
+}
+
+#[test]
 fn mqadmin_commands_work() -> Result<()> {
     if Client::Java5.find().is_none() || Mqadmin::find().is_none() {
         return Ok(());

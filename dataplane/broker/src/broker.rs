@@ -15,6 +15,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::assignments::Assignments;
 use crate::clients::selectors::Selectors;
 use crate::clients::subscription::ExpressionKind;
 use crate::clients::{Clients, Subscription};
@@ -27,6 +28,7 @@ use crate::handler::send::unique_id::UniqueIds;
 use crate::hold::HoldTable;
 use crate::locks::RebalanceLocks;
 use crate::metrics::BrokerMetrics;
+use crate::pop::Popping;
 use crate::registration::Signal;
 use crate::role::Standing;
 use crate::state::State;
@@ -79,6 +81,8 @@ pub(crate) struct Broker {
     pub(crate) hold: Mutex<HoldTable<Pull>>,
     /// The nearest deadline of `hold` came closer.
     pub(crate) hold_changed: Notify,
+    pub(crate) popping: Popping,
+    pub(crate) assignments: Assignments,
     pub(crate) levels: DelayLevels,
     /// The topic of the delay levels.
     pub(crate) schedule: Topic,

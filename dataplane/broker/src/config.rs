@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use bolide_store::Ack;
+use bolide_wire::body::assignment::MessageRequestMode;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -95,6 +96,21 @@ pub struct BrokerConfig {
     pub short_polling_time_mills: u64,
     /// Pulls that may be held at once.
     pub max_held_pulls: u32,
+    /// Pops that may be held at once for one queue, or for all queues, of one topic and group.
+    pub pop_polling_size: u32,
+    /// Pops that may be held at once.
+    pub max_pop_polling_size: u32,
+    /// Checkpoints of one queue and group; a pop finds nothing there while there are so many.
+    pub pop_ck_offset_max_queue_size: u32,
+    /// Checkpoints in all; a pop finds nothing while there are so many.
+    pub pop_ck_max_buffer_size: u32,
+    /// Name pop retry topics in the second form, `%RETRY%group+topic`. Both are read.
+    #[serde(rename = "enableRetryTopicV2")]
+    pub enable_retry_topic_v2: bool,
+    /// How consumers that let the broker assign queues get messages, where nothing else was set.
+    pub default_message_request_mode: MessageRequestMode,
+    /// Queues shared with each other consumer of a group that pops, where nothing else was set; below 1: all.
+    pub default_pop_share_queue_num: i32,
     /// Most bytes of one pull answered from memory.
     pub max_transfer_bytes_on_message_in_memory: u32,
     /// Most messages of one pull answered from memory.
@@ -203,6 +219,13 @@ impl Default for BrokerConfig {
             long_polling_enable: true,
             short_polling_time_mills: 1_000,
             max_held_pulls: 200_000,
+            pop_polling_size: 1_024,
+            max_pop_polling_size: 100_000,
+            pop_ck_offset_max_queue_size: 20_000,
+            pop_ck_max_buffer_size: 200_000,
+            enable_retry_topic_v2: false,
+            default_message_request_mode: MessageRequestMode::Pull,
+            default_pop_share_queue_num: -1,
             max_transfer_bytes_on_message_in_memory: 262_144,
             max_transfer_count_on_message_in_memory: 32,
             max_transfer_bytes_on_message_in_disk: 65_536,
@@ -335,6 +358,10 @@ impl BrokerConfig {
             ("maxTransferBytesOnMessageInDisk", self.max_transfer_bytes_on_message_in_disk),
             ("coldReadThreads", self.cold_read_threads),
             ("maxHeldPulls", self.max_held_pulls),
+            ("popPollingSize", self.pop_polling_size),
+            ("maxPopPollingSize", self.max_pop_polling_size),
+            ("popCkOffsetMaxQueueSize", self.pop_ck_offset_max_queue_size),
+            ("popCkMaxBufferSize", self.pop_ck_max_buffer_size),
             ("defaultQueryMaxNum", self.default_query_max_num),
             ("transactionCheckMax", self.transaction_check_max),
             ("maxOpenTransactions", self.max_open_transactions),

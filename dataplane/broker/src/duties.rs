@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::Broker;
-use crate::{delay, housekeeping, timers, transaction};
+use crate::{delay, housekeeping, pop, timers, transaction};
 
 /// The duties of one term as master.
 pub(crate) struct Duties {
@@ -28,6 +28,8 @@ impl Duties {
         duties.spawn(|stop| timers::serve(broker.clone(), stop));
         duties.spawn(|stop| housekeeping::log_offsets(broker.clone(), stop));
         duties.spawn(|stop| transaction::serve(broker.clone(), stop));
+        duties.spawn(|stop| pop::journal::serve(broker.clone(), stop));
+        duties.spawn(|stop| pop::revive::serve(broker.clone(), stop));
         duties
     }
 

@@ -108,6 +108,12 @@ pub(crate) enum Failure {
     /// What was asked for is not there.
     #[error("{0}")]
     NotFound(String),
+    /// The offset names no message of the queue.
+    #[error("{0}")]
+    NoMessage(String),
+    /// The handle of a popped message cannot be read.
+    #[error(transparent)]
+    Handle(#[from] bolide_wire::pop::HandleError),
     /// Nothing matches.
     #[error("{0}")]
     Missing(String),

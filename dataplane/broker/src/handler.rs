@@ -17,10 +17,12 @@ use crate::reply::{self, Reply};
 
 pub(crate) mod admin_group;
 pub(crate) mod admin_topic;
+pub(crate) mod assignment;
 pub(crate) mod client;
 pub(crate) mod connections;
 pub(crate) mod maintenance;
 pub(crate) mod offset;
+pub(crate) mod pop;
 pub(crate) mod pull;
 pub(crate) mod query;
 pub(crate) mod recall;
@@ -158,6 +160,16 @@ const TABLE: &[Line] = &[
     later(RequestCode::UPDATE_AND_GET_GROUP_FORBIDDEN, |call| Box::pin(admin_group::forbid(call))),
     own(RequestCode::LITE_PULL_MESSAGE, pull::handle),
     later(RequestCode::RECALL_MESSAGE, |call| Box::pin(recall::recall(call))),
+    later(RequestCode::QUERY_ASSIGNMENT, |call| Box::pin(assignment::query(call))),
+    later(RequestCode::SET_MESSAGE_REQUEST_MODE, |call| Box::pin(assignment::set_mode(call))),
+    now(RequestCode::GET_ALL_MESSAGE_REQUEST_MODE, assignment::modes),
+    own(RequestCode::POP_MESSAGE, pop::pop),
+    own(RequestCode::ACK_MESSAGE, pop::ack::ack),
+    later(RequestCode::PEEK_MESSAGE, |call| Box::pin(pop::peek::peek(call))),
+    own(RequestCode::CHANGE_MESSAGE_INVISIBLETIME, pop::invisible::change),
+    own(RequestCode::NOTIFICATION, pop::notification),
+    now(RequestCode::POLLING_INFO, pop::polling_info),
+    own(RequestCode::BATCH_ACK_MESSAGE, pop::ack::batch),
 ];
 
 fn line(code: RequestCode) -> Option<&'static Route> {

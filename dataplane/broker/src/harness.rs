@@ -24,6 +24,7 @@ mod admin;
 mod clock;
 mod consuming;
 mod filtering;
+mod pop;
 mod request_reply;
 mod restart;
 mod sending;

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod arrivals;
+mod assignments;
 mod broker;
 mod clients;
 pub mod config;
@@ -23,6 +24,7 @@ mod hold;
 mod housekeeping;
 mod locks;
 mod metrics;
+mod pop;
 mod registration;
 mod reply;
 #[expect(dead_code, reason = "a broker without replicas stays in one role")]

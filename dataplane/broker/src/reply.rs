@@ -134,6 +134,8 @@ pub(crate) fn code_of(failure: &Failure) -> ResponseCode {
         Failure::OldSubscription => ResponseCode::SUBSCRIPTION_NOT_LATEST,
         Failure::BadFilter(_) => ResponseCode::FILTER_DATA_NOT_EXIST,
         Failure::BadSubscription(_) => ResponseCode::SUBSCRIPTION_PARSE_FAILED,
+        Failure::NoMessage(_) => ResponseCode::NO_MESSAGE,
+        Failure::Handle(_) => ResponseCode::MESSAGE_ILLEGAL,
         Failure::NotOnline(_) => ResponseCode::CONSUMER_NOT_ONLINE,
         Failure::ClientTimeout(_) => ResponseCode::CONSUME_MSG_TIMEOUT,
         Failure::NotFound(_) => ResponseCode::QUERY_NOT_FOUND,

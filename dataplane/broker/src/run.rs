@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::arrivals::Arrivals;
+use crate::assignments::Assignments;
 use crate::broker::{Broker, Live, Names, Versions};
 use crate::clients::Clients;
 use crate::clients::selectors::Selectors;
@@ -34,6 +35,7 @@ use crate::handler::send::unique_id::UniqueIds;
 use crate::hold::HoldTable;
 use crate::locks::RebalanceLocks;
 use crate::metrics::{BrokerCollector, BrokerMetrics};
+use crate::pop::Popping;
 use crate::registration::Signal;
 use crate::role::Standing;
 use crate::serving::Serving;
@@ -240,6 +242,8 @@ pub(crate) async fn start(
         locks: Mutex::new(RebalanceLocks::new()),
         hold: Mutex::new(HoldTable::new()),
         hold_changed: Notify::new(),
+        popping: Popping::new(),
+        assignments: Assignments::new(&config.namesrv_addr),
         levels,
         schedule: Topic::new(TopicName::internal(SCHEDULE_TOPIC)?, schedule_config, Arc::default()),
         level_arrived: (0..level_count).map(|_| Notify::new()).collect(),

@@ -12,6 +12,7 @@ use prometheus::Registry;
 use crate::broker::Broker;
 use crate::duties::Duties;
 use crate::front::{Front, FrontError, Listeners};
+use crate::handler::pop;
 use crate::handler::pull::wake;
 use crate::housekeeping;
 use crate::registration::{Registered, Registration};
@@ -23,6 +24,7 @@ pub(crate) fn begin_tasks(broker: &Arc<Broker>) {
     let tasks = &broker.tasks;
     tasks.spawn(wake::serve_arrivals(broker.clone()));
     tasks.spawn(wake::serve_deadlines(broker.clone()));
+    tasks.spawn(pop::wait::serve_deadlines(broker.clone()));
     tasks.spawn(housekeeping::scan_clients(broker.clone()));
     tasks.spawn(housekeeping::sample_counters(broker.clone()));
     tasks.spawn(housekeeping::save_snapshots(broker.clone()));

@@ -1,5 +1,5 @@
 //! Owns the broker's state as projections of the log: topics, groups, consumer offsets, delay progress,
-//! open transactions, pending timers.
+//! open transactions, pending timers, pop consumption.
 //!
 //! Changes are records in a system topic; whoever wants one appended waits until it is applied here. So memory, log and
 //! snapshot can only disagree in what is still on its way. Offsets are the one exception and say so themselves.
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use bolide_store::{Observer, Queue};
 use bolide_wire::ids::{EpochMillis, LogOffset, TopicName};
 use bolide_wire::message::{RecordRef, sys_flag};
+use bolide_wire::properties::names;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 
@@ -19,7 +20,9 @@ use crate::delay::DelayLevels;
 
 pub(crate) mod delays;
 pub(crate) mod groups;
+pub(crate) mod modes;
 pub(crate) mod offsets;
+pub(crate) mod pops;
 pub(crate) mod record;
 pub(crate) mod snapshot;
 pub(crate) mod timers;
@@ -28,7 +31,10 @@ pub(crate) mod transactions;
 
 use delays::{DelaySource, Delays, SOURCE_PROPERTY};
 use groups::Groups;
+use modes::RequestModes;
 use offsets::{Follow, Offsets};
+use pops::Pops;
+use pops::source::Source;
 use record::{STATE_TOPIC, StateRecord};
 use snapshot::Snapshot;
 use timers::{TimerSource, Timers};
@@ -53,6 +59,10 @@ pub(crate) struct State {
     open_transactions: AtomicUsize,
     /// Messages for a later time.
     pub(crate) timers: Timers,
+    /// Pop consumption. Taken before `offsets` where both are.
+    pub(crate) pops: Mutex<Pops>,
+    /// How groups get the messages of topics.
+    pub(crate) modes: Mutex<RequestModes>,
     /// Queues in which something arrived.
     pub(crate) arrivals: Arc<Arrivals>,
     levels: DelayLevels,
@@ -89,6 +99,12 @@ impl State {
             delays.advance(*level, *next);
         }
         let transactions = snapshot.transactions.restore();
+        let mut pops = Pops::default();
+        for change in &snapshot.pops {
+            pops.apply(change, &mut offsets);
+        }
+        let mut modes = RequestModes::default();
+        modes.put(&snapshot.modes);
         State {
             topics,
             groups,
@@ -98,6 +114,8 @@ impl State {
             transactions: Mutex::new(transactions),
             transactions_changed: Notify::new(),
             timers,
+            pops: Mutex::new(pops),
+            modes: Mutex::new(modes),
             arrivals,
             levels,
             recovering: AtomicBool::new(true),
@@ -119,7 +137,9 @@ impl State {
 
     /// The lowest log offset of a record that a projection still needs: the minimum of what each of them says.
     fn oldest_needed(&self) -> LogOffset {
-        self.transactions.lock().oldest().unwrap_or(LogOffset(u64::MAX))
+        let transactions = self.transactions.lock().oldest();
+        let pops = self.pops.lock().oldest().map(LogOffset);
+        transactions.into_iter().chain(pops).min().unwrap_or(LogOffset(u64::MAX))
     }
 
     /// Number of open transactions.
@@ -205,13 +225,20 @@ impl State {
                     deleted.extend(remove.iter().cloned());
                     deleted.retain(|topic| self.topics.find(topic).is_none());
                 }
+                let mut pops = self.pops.lock();
                 let mut offsets = self.offsets.lock();
                 for topic in remove {
+                    pops.forget(|key| key.topic == *topic);
                     offsets.remove(None, Some(topic));
+                    self.modes.lock().forget(|of, _| of == topic.as_str());
                 }
             }
             StateRecord::Groups { data_version, put, remove, clean_offsets } => {
                 self.groups.apply(data_version, put, remove);
+                for group in remove {
+                    self.pops.lock().forget(|key| key.group == *group);
+                    self.modes.lock().forget(|_, of| of == group.as_str());
+                }
                 if *clean_offsets {
                     let mut offsets = self.offsets.lock();
                     for group in remove {
@@ -241,6 +268,14 @@ impl State {
                 }
                 self.transactions_applied(transactions);
             }
+            StateRecord::Pops { queues } => {
+                let mut pops = self.pops.lock();
+                let mut offsets = self.offsets.lock();
+                for change in queues {
+                    pops.apply(change, &mut offsets);
+                }
+            }
+            StateRecord::RequestModes { put } => self.modes.lock().put(put),
         }
     }
 }
@@ -284,6 +319,12 @@ impl Observer for State {
                 self.timers.delivered.fetch_add(1, Ordering::Relaxed);
                 self.timers.apply(source);
             }
+            self.changes.fetch_add(1, Ordering::AcqRel);
+        } else if record.properties().as_str().contains(names::POP_SRC)
+            && let Some(source) = record.properties().get(names::POP_SRC).and_then(Source::parse)
+        {
+            let mut pops = self.pops.lock();
+            pops.came_again(&source, &mut self.offsets.lock());
             self.changes.fetch_add(1, Ordering::AcqRel);
         }
     }

@@ -192,6 +192,16 @@ impl TopicName {
         Self(Arc::from(format!("{DLQ_PREFIX}{group}")))
     }
 
+    /// The topic that popped and unacknowledged messages of `topic` come to again, in the form that brokers use by default.
+    pub fn pop_retry_v1(group: &GroupName, topic: &TopicName) -> Result<Self, NameError> {
+        Self::internal(&format!("{RETRY_PREFIX}{group}_{topic}"))
+    }
+
+    /// The same in the second form, which can be told apart from the retry topic of another group.
+    pub fn pop_retry_v2(group: &GroupName, topic: &TopicName) -> Result<Self, NameError> {
+        Self::internal(&format!("{RETRY_PREFIX}{group}+{topic}"))
+    }
+
     /// True for `%RETRY%...`.
     #[must_use]
     pub fn is_retry(&self) -> bool {

@@ -19,6 +19,7 @@ pub mod ids;
 pub mod json;
 pub mod language;
 pub mod message;
+pub mod pop;
 pub mod properties;
 
 mod reader;

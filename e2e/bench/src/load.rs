@@ -85,7 +85,8 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn new() -> anyhow::Result<Self> {
+    /// Nothing yet.
+    pub(crate) fn new() -> anyhow::Result<Self> {
         Ok(Self {
             elapsed: Duration::ZERO,
             succeeded: 0,

@@ -9,6 +9,7 @@ mod frame;
 mod goals;
 mod load;
 mod null;
+mod pop;
 mod probe;
 mod process;
 mod replication;

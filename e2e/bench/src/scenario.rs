@@ -6,7 +6,7 @@
 use crate::compare::Plan;
 use crate::report::{Goal, Report};
 use crate::systems::System;
-use crate::{filter, replication, timers, transactions};
+use crate::{filter, pop, replication, timers, transactions};
 
 /// One feature under load.
 pub(crate) struct Scenario {
@@ -20,7 +20,7 @@ pub(crate) struct Scenario {
 
 /// Every scenario, in order of running.
 pub(crate) const ALL: &[Scenario] =
-    &[replication::SCENARIO, filter::SCENARIO, timers::SCENARIO, transactions::SCENARIO];
+    &[replication::SCENARIO, filter::SCENARIO, timers::SCENARIO, transactions::SCENARIO, pop::SCENARIO];
 
 /// The name under which the plain sends, pulls and restarts are chosen.
 pub(crate) const LOADS: &str = "loads";

@@ -35,7 +35,27 @@ def a_failed_pop_comes_again(java, version, lab):
     same(sorted((e["result"], e["reconsumeTimes"]) for e in run.of("message") if e["body"] == "m-2"), [("LATER", 0), ("OK", 1)])
 
 
+def a_killed_consumer_leaves_its_pops_to_the_others(java, version, lab):
+    program, topic, group = java(version), lab.topic(), lab.name("g")
+    lab.admin("updateSubGroup", "-c", lab.cluster, "-g", group)
+    lab.admin("setConsumeMode", "-c", lab.cluster, "-t", topic, "-g", group, "-m", "POP", "-q", "8")
+    lab.run(program, "send", topic=topic, count=20)
+    options = {"topic": topic, "group": group, "pop": True, "from": "first", "invisible_ms": 10000, "timeout_s": 150}
+    # It takes messages and never gets done with one.
+    slow = lab.start(program, "push", consume_ms=120000, threads=8, **options)
+    slow.until(lambda p: len(p.of("message")) >= 4, "messages")
+    slow.process.kill()
+    slow.process.wait()
+    taken = {e["body"] for e in slow.of("message")}
+    other = lab.run(program, "push", expect=20, linger_ms=2000, **options)
+    got = other.of("message")
+    same(sorted(set(bodies(got))), labels(20))
+    again = {e["body"] for e in got if e["reconsumeTimes"] > 0}
+    assert taken <= again, f"{taken - again} were taken and have not come again"
+
+
 ONLY_5 = (
     pop_consumers_share_every_queue,
     a_failed_pop_comes_again,
+    a_killed_consumer_leaves_its_pops_to_the_others,
 )

@@ -186,6 +186,23 @@ impl Broker {
         self.put_internal(topic, queues).await
     }
 
+    /// A topic of the broker's own, made if it does not exist, without waiting for the nameservers.
+    pub(crate) async fn make_unannounced_topic(
+        &self,
+        topic: &TopicName,
+        queues: i32,
+    ) -> Result<Arc<Topic>, Failure> {
+        if let Some(known) = self.state.topics.find(topic) {
+            return Ok(known);
+        }
+        let _making = self.making.lock().await;
+        if let Some(known) = self.state.topics.find(topic) {
+            return Ok(known);
+        }
+        self.change_topics_here(vec![TopicConfig::new(topic, queues.max(1))], Vec::new()).await?;
+        self.state.topics.find(topic).ok_or_else(|| Failure::NoTopic(topic.to_string()))
+    }
+
     async fn put_internal(&self, topic: TopicName, queues: i32) -> Result<Arc<Topic>, Failure> {
         if let Some(known) = self.state.topics.find(&topic) {
             return Ok(known);

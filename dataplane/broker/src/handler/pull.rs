@@ -22,7 +22,7 @@ use crate::reply::{self, Reply};
 use crate::state::groups::Group;
 use crate::state::topics::Topic;
 
-mod cold;
+pub(super) mod cold;
 pub(crate) mod wake;
 
 /// Units that one read looks at; in memory that is a millisecond at most, also with an expression.
@@ -92,7 +92,8 @@ pub(crate) fn handle(call: Call) {
     begin(&call);
 }
 
-fn refuse(conn: &Conn, command: &Command, failure: Failure) {
+/// Answers with a failure.
+pub(super) fn refuse(conn: &Conn, command: &Command, failure: Failure) {
     if !command.is_oneway() {
         conn.reply(reply::answer(command, Err(failure)));
     }

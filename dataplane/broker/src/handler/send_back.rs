@@ -18,6 +18,7 @@ use crate::state::groups::Group;
 /// What the message carries from an earlier wait.
 const FROM_BEFORE: &[&str] = &[
     names::DELAY_SRC,
+    names::POP_SRC,
     names::DELAY,
     names::REAL_TOPIC,
     names::REAL_QID,

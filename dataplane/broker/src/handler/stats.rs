@@ -14,7 +14,7 @@ use bolide_wire::body::topic::{TopicOffset, TopicStatsTable};
 use bolide_wire::header::group::{GetConsumeStats, QueryConsumeTimeSpan, QueryCorrectionOffset};
 use bolide_wire::header::stats::{GetBrokerConsumeStats, QueryConsumeQueue, ViewBrokerStatsData};
 use bolide_wire::header::topic::TopicOnly;
-use bolide_wire::ids::{LogOffset, QueueId, QueueOffset};
+use bolide_wire::ids::{LogOffset, QueueId, QueueOffset, RETRY_PREFIX};
 use bolide_wire::message::stored_properties;
 
 use super::Call;
@@ -102,6 +102,11 @@ pub(crate) async fn consume(call: Call) -> Result<Reply, Failure> {
 
 /// Whether the group is online and does not subscribe to the topic.
 fn unsubscribed(call: &Call, group: &str, topic: &str) -> bool {
+    // Who pops a topic gets its retry topic with it, without naming it.
+    let pop_retry = topic.strip_prefix(RETRY_PREFIX).and_then(|rest| rest.strip_prefix(group));
+    if pop_retry.is_some_and(|rest| rest.starts_with(['_', '+'])) {
+        return false;
+    }
     let clients = call.broker.clients.read();
     clients
         .consumer_group(group)

@@ -34,6 +34,7 @@ pub(super) fn all(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Erro
     connections(broker, &mut families)?;
     lag(broker, &mut families)?;
     transactions(broker, &mut families)?;
+    pops(broker, &mut families)?;
     Ok(families.made)
 }
 
@@ -140,6 +141,34 @@ fn connections(broker: &Broker, families: &mut Families<'_>) -> Result<(), prome
         .collect();
     let labels = ["consumer_group", "language", "version", "consume_mode", "is_system"];
     families.gauges("rocketmq_consumer_connections", "Connected consumers", labels, &rows)
+}
+
+fn pops(broker: &Broker, families: &mut Families<'_>) -> Result<(), prometheus::Error> {
+    let (checkpoints, due) = {
+        let pops = broker.state.pops.lock();
+        (count(pops.checkpoints()), pops.next_due())
+    };
+    let late = due.map_or(0, |due| broker.clock.now().0.saturating_sub(due).max(0));
+    let waiting = count(broker.popping.hold.lock().len());
+    families.gauge(
+        "rocketmq_pop_checkpoint_buffer_size",
+        "Pops with messages not acknowledged",
+        checkpoints,
+    )?;
+    families.gauge(
+        "rocketmq_pop_revive_latency",
+        "Milliseconds that the longest overdue pop is late",
+        late,
+    )?;
+    families.gauge("bolide_broker_held_pops", "Pops and notifications that wait for messages", waiting)?;
+    let counters = &broker.popping.counters;
+    let rows = [
+        (["retry"], counters.again.total()),
+        (["dead_letter"], counters.dead.total()),
+        (["dropped"], counters.dropped.total()),
+    ];
+    let help = "Popped messages not acknowledged in time, by what became of them";
+    families.counters("rocketmq_pop_revive_out_message_total", help, ["outcome"], &rows)
 }
 
 fn transactions(broker: &Broker, families: &mut Families<'_>) -> Result<(), prometheus::Error> {

@@ -18,9 +18,24 @@ struct Slot {
     pulled: Option<QueueOffset>,
     reset: Option<QueueOffset>,
     dirty: bool,
+    /// `current` follows from pop consumption.
+    by_pops: bool,
+    /// `logged` does.
+    logged_by_pops: bool,
 }
 
 type Queues = BTreeMap<QueueId, Slot>;
+
+/// Whose the offset of a queue is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// There is none.
+    Nobody,
+    /// It was committed.
+    Clients(QueueOffset),
+    /// It follows from what the group pops and acknowledges.
+    Pops,
+}
 
 /// All consumer offsets of the broker.
 #[derive(Debug, Default)]
@@ -74,6 +89,7 @@ impl Offsets {
             return;
         }
         slot.current = Some(offset);
+        slot.by_pops = false;
         if !std::mem::replace(&mut slot.dirty, true) {
             self.dirty.push((group.clone(), topic.clone(), queue));
         }
@@ -109,7 +125,9 @@ impl Offsets {
     ) {
         self.slot_mut(group, topic, queue).reset = None;
         self.commit(group, topic, queue, offset);
-        self.slot_mut(group, topic, queue).reset = Some(offset);
+        let slot = self.slot_mut(group, topic, queue);
+        slot.reset = Some(offset);
+        slot.by_pops = false;
     }
 
     /// Takes a pending reset of the queue.
@@ -152,7 +170,7 @@ impl Offsets {
                 self.groups.get_mut(&*group).and_then(|t| t.get_mut(&*topic)).and_then(|q| q.get_mut(&queue));
             let Some(slot) = slot else { continue };
             slot.dirty = false;
-            if let Some(offset) = slot.current {
+            if let Some(offset) = slot.current.filter(|_| !slot.by_pops) {
                 table.entry(key(&topic, &group)).or_default().insert(queue.to_wire(), offset.0);
             }
         }
@@ -174,10 +192,49 @@ impl Offsets {
         for (topic, group, queue, offset) in entries(table) {
             let slot = self.slot_mut(&group, &topic, queue);
             slot.logged = Some(offset);
+            slot.logged_by_pops = false;
             if follow == Follow::Log || slot.current.is_none() {
                 slot.current = Some(offset);
+                slot.by_pops = false;
             }
         }
+    }
+
+    /// What the applied log says of a queue that is popped: the least offset not done with, and the next to be given.
+    /// A commit by clients stands until pops begin from it, which `taken` says.
+    pub(crate) fn popped(
+        &mut self,
+        group: &GroupName,
+        topic: &TopicName,
+        queue: QueueId,
+        committed: QueueOffset,
+        next: QueueOffset,
+        taken: bool,
+    ) {
+        let slot = self.slot_mut(group, topic, queue);
+        if taken {
+            slot.reset = None;
+        }
+        if taken || slot.by_pops || slot.current.is_none() {
+            (slot.current, slot.by_pops, slot.pulled) = (Some(committed), true, Some(next));
+        }
+        if taken || slot.logged_by_pops || slot.logged.is_none() {
+            (slot.logged, slot.logged_by_pops) = (Some(committed), true);
+        }
+    }
+
+    /// Whose the offset of the queue is.
+    pub(crate) fn owner(&self, group: &str, topic: &str, queue: QueueId) -> Owner {
+        match self.slot(group, topic, queue) {
+            Some(Slot { by_pops: true, .. }) => Owner::Pops,
+            Some(Slot { current: Some(offset), .. }) => Owner::Clients(*offset),
+            _ => Owner::Nobody,
+        }
+    }
+
+    /// Whether the applied log says that the offset follows from pops.
+    pub(crate) fn logged_by_pops(&self, group: &str, topic: &str, queue: QueueId) -> bool {
+        self.slot(group, topic, queue).is_some_and(|slot| slot.logged_by_pops)
     }
 
     /// Forgets a group or a topic, or one topic of one group.
@@ -309,6 +366,26 @@ mod tests {
         assert_eq!(offsets.take_reset("g", "t", QueueId(0)), None);
         offsets.commit(&g, &t, QueueId(0), QueueOffset(11));
         assert_eq!(offsets.committed("g", "t", QueueId(0)), Some(QueueOffset(11)));
+    }
+
+    #[test]
+    fn a_popped_offset_follows_the_pops_until_a_client_commits() {
+        let (g, t) = names();
+        let mut offsets = Offsets::default();
+        let popped = |offsets: &mut Offsets, committed, taken| {
+            offsets.popped(&g, &t, QueueId(0), QueueOffset(committed), QueueOffset(committed + 5), taken);
+        };
+        assert_eq!(offsets.owner("g", "t", QueueId(0)), Owner::Nobody);
+        popped(&mut offsets, 3, true);
+        assert_eq!(offsets.owner("g", "t", QueueId(0)), Owner::Pops);
+        assert_eq!(offsets.pulled("g", "t", QueueId(0)), Some(QueueOffset(8)));
+        offsets.commit(&g, &t, QueueId(0), QueueOffset(50));
+        popped(&mut offsets, 4, false);
+        assert_eq!(offsets.owner("g", "t", QueueId(0)), Owner::Clients(QueueOffset(50)));
+        assert_eq!(offsets.logged()["t@g"][&0], 4, "the log does not know of the commit");
+        popped(&mut offsets, 50, true);
+        assert!(offsets.take_dirty(10).is_empty(), "the record of the pops said it already");
+        assert_eq!(offsets.committed("g", "t", QueueId(0)), Some(QueueOffset(50)));
     }
 
     #[test]

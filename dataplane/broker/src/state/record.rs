@@ -2,15 +2,17 @@
 //! the kind, which is the record's tag too.
 //!
 //! Every record states absolute values, never differences, so that applying one twice, or one that a snapshot already
-//! holds, changes nothing.
+//! holds, changes nothing. What is said of pops holds once all records after it are applied too, see `pops/change.rs`.
 
 use std::collections::BTreeMap;
 
+use bolide_wire::body::assignment::SetMessageRequestMode;
 use bolide_wire::body::group::SubscriptionGroupConfig;
 use bolide_wire::body::topic::{DataVersion, TopicConfig};
 use bolide_wire::ids::{GroupName, TopicName};
 use serde::{Deserialize, Serialize};
 
+use super::pops::change::QueueChange;
 use super::transactions::HalfId;
 
 /// Topic of the records, queue 0. No client sees it.
@@ -78,6 +80,16 @@ pub(crate) enum StateRecord {
         /// As the property [`super::delays::SOURCE_PROPERTY`] of a delivery.
         passed: String,
     },
+    /// Messages popped, acknowledged, made invisible for another time.
+    Pops {
+        /// By queue of a group.
+        queues: Vec<QueueChange>,
+    },
+    /// How groups get the messages of topics.
+    RequestModes {
+        /// Set.
+        put: Vec<SetMessageRequestMode>,
+    },
 }
 
 impl StateRecord {
@@ -90,6 +102,8 @@ impl StateRecord {
             StateRecord::Offsets { .. } => "offsets",
             StateRecord::Transactions { .. } => "transactions",
             StateRecord::Timers { .. } => "timers",
+            StateRecord::Pops { .. } => "pops",
+            StateRecord::RequestModes { .. } => "requestModes",
         }
     }
 }

@@ -12,6 +12,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
 use bolide_store::Disk;
+use bolide_wire::body::assignment::SetMessageRequestMode;
 use bolide_wire::body::group::SubscriptionGroupConfig;
 use bolide_wire::body::topic::{DataVersion, TopicConfig};
 use bolide_wire::ids::LogOffset;
@@ -20,6 +21,7 @@ use thiserror::Error;
 
 use super::State;
 use super::groups::ForbiddenTable;
+use super::pops::change::QueueChange;
 use super::record::OffsetTable;
 use super::transactions::OpenTable;
 
@@ -49,6 +51,10 @@ pub(crate) struct Snapshot {
     pub(crate) delays: BTreeMap<u32, i64>,
     /// Open transactions.
     pub(crate) transactions: OpenTable,
+    /// Pop consumption, as changes that make it from nothing.
+    pub(crate) pops: Vec<QueueChange>,
+    /// How groups get the messages of topics.
+    pub(crate) modes: Vec<SetMessageRequestMode>,
     /// Records from here on are not in it; `u64::MAX` when all of the log is.
     pub(crate) covers: LogOffset,
 }
@@ -110,15 +116,22 @@ impl Snapshot {
         topics.sort_by(|a, b| a.topic_name.cmp(&b.topic_name));
         let mut groups: Vec<_> = state.groups.all().iter().map(|group| group.config.clone()).collect();
         groups.sort_by(|a, b| a.group_name.cmp(&b.group_name));
+        let (pops, offsets) = {
+            let pops = state.pops.lock();
+            let offsets = state.offsets.lock();
+            (pops.table(&offsets), offsets.logged())
+        };
         Snapshot {
             topics_version: state.topics.version(),
             topics,
             groups_version: state.groups.version(),
             groups,
             forbidden: state.groups.forbidden(),
-            offsets: state.offsets.lock().logged(),
+            offsets,
             delays: state.delays.lock().table().clone(),
             transactions: OpenTable::of(&state.transactions.lock()),
+            pops,
+            modes: state.modes.lock().all(),
             covers,
         }
     }

@@ -42,7 +42,9 @@ body! {
 body! {
     /// The response of QUERY_ASSIGNMENT.
     pub struct QueryAssignmentResponse {
-        pub message_queue_assignments: Vec<QueueAssignment>,
+        /// Absent: the client keeps what it has. Empty: it has nothing.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub message_queue_assignments: Option<Vec<QueueAssignment>>,
     }
 }
 
@@ -54,5 +56,32 @@ body! {
         /// Queues shared by each client; 0 for all.
         pub pop_share_queue_num: i32,
         pub topic: String,
+    }
+}
+
+body! {
+    /// Modes of all groups: the response of GET_ALL_MESSAGE_REQUEST_MODE and `messageRequestMode.json`.
+    pub struct MessageRequestModeTable {
+        /// Topic, then group.
+        pub message_request_mode_map: BTreeMap<String, BTreeMap<String, SetMessageRequestMode>>,
+    }
+}
+
+impl MessageRequestModeTable {
+    /// The table of these modes; the last one of a topic and group counts.
+    #[must_use]
+    pub fn of(modes: &[SetMessageRequestMode]) -> Self {
+        let mut table = Self::default();
+        for mode in modes {
+            let groups = table.message_request_mode_map.entry(mode.topic.clone()).or_default();
+            groups.insert(mode.consumer_group.clone(), mode.clone());
+        }
+        table
+    }
+
+    /// The modes in order of topic and group.
+    #[must_use]
+    pub fn into_modes(self) -> Vec<SetMessageRequestMode> {
+        self.message_request_mode_map.into_values().flat_map(BTreeMap::into_values).collect()
     }
 }

@@ -12,7 +12,7 @@ header! {
         required "maxMsgNums" max_msg_nums: i32,
         required "invisibleTime" invisible_time: i64,
         required "pollTime" poll_time: i64,
-        required "bornTime" born_time: EpochMillis,
+        optional "bornTime" born_time: EpochMillis,
         required "initMode" init_mode: i32,
         optional "expType" exp_type: String,
         optional "exp" exp: String,
@@ -86,7 +86,7 @@ header! {
         required "topic" topic: String,
         required "queueId" queue_id: i32,
         required "pollTime" poll_time: i64,
-        required "bornTime" born_time: EpochMillis,
+        optional "bornTime" born_time: EpochMillis,
         defaulted "order" order: bool = false,
         optional "attemptId" attempt_id: String,
     }

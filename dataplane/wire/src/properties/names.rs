@@ -116,3 +116,5 @@ pub const TRANSIENT_PREFIX: &str = "__RMQ.TRANSIENT.";
 pub const DELAY_SRC: &str = "DELAY_SRC";
 /// Half message that a record stands for, `logOffset:queueOffset:storedMs:checks:checkedMs`; this implementation's own.
 pub const TRAN_SRC: &str = "TRAN_SRC";
+/// Source of a message that came again because nobody acknowledged it; this implementation's own.
+pub const POP_SRC: &str = "POP_SRC";

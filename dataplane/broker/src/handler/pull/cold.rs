@@ -55,7 +55,8 @@ fn on_the_pool(broker: &Arc<Broker>, pull: Pull, work: impl FnOnce(&Arc<Broker>,
     });
 }
 
-fn touch(slices: &[Bytes]) {
+/// Brings the pages of what was found into memory.
+pub(in crate::handler) fn touch(slices: &[Bytes]) {
     for slice in slices {
         for byte in slice.iter().step_by(PAGE_BYTES).chain(slice.last()) {
             black_box(*byte);

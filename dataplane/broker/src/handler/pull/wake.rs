@@ -8,6 +8,7 @@ use bolide_wire::ids::QueueId;
 
 use super::{Pull, finish, read, run};
 use crate::broker::Broker;
+use crate::handler::pop;
 use crate::hold::HoldKey;
 use crate::state::topics::SCHEDULE_TOPIC;
 
@@ -77,6 +78,7 @@ pub(crate) async fn serve_arrivals(broker: Arc<Broker>) {
             if queue.topic() == SCHEDULE_TOPIC {
                 wake_level(&broker, queue.id());
             }
+            pop::wait::arrived(&broker, &queue);
             arrived(&broker, &HoldKey { topic: queue.topic().clone(), queue: queue.id() });
         }
     }

@@ -118,6 +118,7 @@ fn not_from_clients(name: &str) -> bool {
         names::TIMER_DEQUEUE_MS,
         names::TIMER_ROLL_TIMES,
         names::TIMER_DEL_UNIQKEY,
+        names::POP_SRC,
         names::REAL_TOPIC,
         names::REAL_QID,
     ];

@@ -3,23 +3,34 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use bolide_wire::body::assignment::MessageRequestModeTable;
 use bolide_wire::body::group::SubscriptionGroupTable;
 use bolide_wire::body::offset::{ConsumerOffsetTable, DelayOffsetTable};
 use bolide_wire::body::topic::{DataVersion, TopicConfigTable};
 use bolide_wire::json::{self, IntegerKeys};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::{Snapshot, SnapshotError};
+use crate::state::pops::change::QueueChange;
 
 const TOPICS: &str = "topics.json";
 const GROUPS: &str = "subscriptionGroup.json";
 const OFFSETS: &str = "consumerOffset.json";
 const DELAYS: &str = "delayOffset.json";
 const TRANSACTIONS: &str = "bolideTransactions.json";
+const MODES: &str = "messageRequestMode.json";
+const POPS: &str = "bolidePops.json";
 
 /// Names of the files.
-pub(super) const NAMES: &[&str] = &[TOPICS, GROUPS, OFFSETS, DELAYS, TRANSACTIONS];
+pub(super) const NAMES: &[&str] = &[TOPICS, GROUPS, OFFSETS, DELAYS, TRANSACTIONS, MODES, POPS];
+
+/// Pop consumption on disk.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct PopFile {
+    queues: Vec<QueueChange>,
+}
 
 /// The files of a snapshot.
 pub(super) fn encode(
@@ -56,6 +67,8 @@ pub(super) fn encode(
         (OFFSETS, write(folder, OFFSETS, &offsets)?),
         (DELAYS, write(folder, DELAYS, &delays)?),
         (TRANSACTIONS, write(folder, TRANSACTIONS, &snapshot.transactions)?),
+        (MODES, write(folder, MODES, &MessageRequestModeTable::of(&snapshot.modes))?),
+        (POPS, write(folder, POPS, &PopFile { queues: snapshot.pops.clone() })?),
     ])
 }
 
@@ -66,6 +79,8 @@ pub(super) fn decode(folder: &Path, bytes: &BTreeMap<String, Vec<u8>>) -> Result
     let offsets: ConsumerOffsetTable = parse(folder, OFFSETS, bytes)?;
     let delays: DelayOffsetTable = parse(folder, DELAYS, bytes)?;
     let transactions = parse(folder, TRANSACTIONS, bytes)?;
+    let modes: MessageRequestModeTable = parse(folder, MODES, bytes)?;
+    let pops: PopFile = parse(folder, POPS, bytes)?;
     Ok(Snapshot {
         topics_version: topics.data_version.unwrap_or_default(),
         topics: topics.topic_config_table.into_values().collect(),
@@ -79,6 +94,8 @@ pub(super) fn decode(folder: &Path, bytes: &BTreeMap<String, Vec<u8>>) -> Result
             .filter_map(|(level, at)| Some((u32::try_from(level).ok()?, at)))
             .collect(),
         transactions,
+        pops: pops.queues,
+        modes: modes.into_modes(),
         ..Snapshot::default()
     })
 }
