@@ -2,11 +2,12 @@
 
 use std::fmt::Display;
 use std::io::Read;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use bolide_broker::BrokerConfig;
+use bolide_broker::{BrokerConfig, Environment};
 use bolide_nameserver::NameserverConfig;
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
@@ -55,18 +56,32 @@ pub(crate) fn nameserver(args: &ServerArgs) -> anyhow::Result<()> {
 /// Runs a broker until SIGTERM or Ctrl-C.
 pub(crate) fn broker(args: &BrokerArgs) -> anyhow::Result<()> {
     let config = load(&args.server, BrokerConfig::check)?;
+    let environment = Environment { listeners: inherited_listeners()?, group_state: None };
     let role = args.group_service.clone().zip(args.pod.clone()).zip(args.namespace.clone());
     serve(&args.server, async |shutdown| {
         let Some(((service, pod), namespace)) = role else {
-            return Ok(bolide_broker::run(config, shutdown).await?);
+            return Ok(bolide_broker::run(config, environment, shutdown).await?);
         };
         let role = bolide_election::RoleService::connect(&namespace, &service, &pod).await?;
         tokio::select! {
-            result = bolide_broker::run(config, shutdown.clone()) => Ok(result?),
+            result = bolide_broker::run(config, environment, shutdown.clone()) => Ok(result?),
             // only a later claim ends the hold: another process leads the group, so this one must not
             Err(lost) = role.hold(None, &shutdown) => Err(lost.into()),
         }
     })
+}
+
+/// The listening sockets that a supervisor handed to this process (`LISTEN_FDS`), in its order.
+fn inherited_listeners() -> anyhow::Result<Vec<TcpListener>> {
+    let mut handed = listenfd::ListenFd::from_env();
+    let mut listeners = Vec::with_capacity(handed.len());
+    for index in 0..handed.len() {
+        let listener = handed.take_tcp_listener(index);
+        let listener =
+            listener.with_context(|| format!("socket {index} of LISTEN_FDS is no TCP listener"))?;
+        listeners.extend(listener);
+    }
+    Ok(listeners)
 }
 
 fn load<T: DeserializeOwned, E: Display>(

@@ -1,8 +1,8 @@
 //! Owns what all handlers share: configuration, store, state, clients, and the broker's place in its cluster.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bolide_store::{Clock, Disk, Queue, Store};
@@ -30,6 +30,7 @@ use crate::locks::RebalanceLocks;
 use crate::metrics::BrokerMetrics;
 use crate::pop::Popping;
 use crate::registration::Signal;
+use crate::replicas::status::Replication;
 use crate::role::Standing;
 use crate::state::State;
 use crate::state::topics::Topic;
@@ -103,6 +104,8 @@ pub(crate) struct Broker {
     pub(crate) half_queue: Arc<Queue>,
     /// Which of a group's producers is asked next about a transaction.
     pub(crate) check_turn: AtomicUsize,
+    /// What replication does; none in a broker without replicas.
+    pub(crate) replication: OnceLock<Replication>,
     /// Role in the group.
     pub(crate) standing: ArcSwap<Standing>,
     /// The queue of the timer topic.

@@ -394,6 +394,7 @@ impl BrokerConfig {
     /// What a promise to a client waits for.
     pub(crate) fn ack(&self) -> Ack {
         match self.flush_disk_type {
+            _ if self.replicated() && self.replication_mode == ReplicationMode::Sync => Ack::Confirmed,
             FlushDiskType::SyncFlush => Ack::Flushed,
             FlushDiskType::AsyncFlush => Ack::Appended,
         }

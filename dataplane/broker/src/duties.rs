@@ -21,7 +21,7 @@ pub(crate) struct Duties {
 impl Duties {
     /// Begins all duties; they end with `end`, or with the broker.
     pub(crate) fn begin(broker: &Arc<Broker>) -> Duties {
-        let duties = Duties { stop: broker.shutdown.child_token(), tasks: TaskTracker::new() };
+        let duties = Duties::none(broker);
         for level in 1..=broker.levels.count() {
             duties.spawn(|stop| delay::serve_level(broker.clone(), level, stop));
         }
@@ -33,7 +33,16 @@ impl Duties {
         duties
     }
 
-    fn spawn<F: Future<Output = ()> + Send + 'static>(&self, duty: impl FnOnce(CancellationToken) -> F) {
+    /// No duty yet.
+    pub(crate) fn none(broker: &Broker) -> Duties {
+        Duties { stop: broker.shutdown.child_token(), tasks: TaskTracker::new() }
+    }
+
+    /// Begins one more.
+    pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        duty: impl FnOnce(CancellationToken) -> F,
+    ) {
         self.tasks.spawn(duty(self.stop.clone()));
     }
 

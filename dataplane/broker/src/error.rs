@@ -135,6 +135,12 @@ pub(crate) enum Failure {
     /// This process does not lead its group, or no longer.
     #[error("[REJECTREQUEST]system busy, start flow control for a while: this broker is a slave")]
     NotMaster,
+    /// The broker has no replicas.
+    #[error("this broker has no replicas")]
+    NoReplicas,
+    /// No other replica took over.
+    #[error("no other replica took over: {0}")]
+    NoSwitchover(String),
     /// The broker is stopping.
     #[error("the broker is shutting down")]
     Stopping,
@@ -144,9 +150,14 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Nothing was done, because this process does not lead its group.
+    /// Nothing was done, or nothing is known to have been, because this process does not lead its group.
     pub(crate) fn is_not_master(&self) -> bool {
-        matches!(self, Failure::NotMaster)
+        matches!(
+            self,
+            Failure::NotMaster
+                | Failure::Refused(Refusal::NotMaster)
+                | Failure::Append(AppendError::NotMaster)
+        )
     }
 }
 

@@ -69,11 +69,13 @@ impl Front {
             servers: Mutex::new(Vec::new()),
             stop: CancellationToken::new(),
         });
+        let unfinished = front.stop.clone().drop_guard();
         for port in listeners.ports(&broker.live.load().config, standing.role) {
             let requests = Requests::new(broker.clone(), front.clone(), port.pulls);
             let server = listeners.serve(broker, &port, Arc::new(requests), front.stop.clone()).await?;
             front.servers.lock().push(server);
         }
+        unfinished.disarm();
         Ok(front)
     }
 

@@ -26,6 +26,7 @@ pub(crate) mod pop;
 pub(crate) mod pull;
 pub(crate) mod query;
 pub(crate) mod recall;
+pub(crate) mod replica;
 pub(crate) mod request_reply;
 pub(crate) mod reset;
 pub(crate) mod runtime;
@@ -163,6 +164,8 @@ const TABLE: &[Line] = &[
     later(RequestCode::QUERY_ASSIGNMENT, |call| Box::pin(assignment::query(call))),
     later(RequestCode::SET_MESSAGE_REQUEST_MODE, |call| Box::pin(assignment::set_mode(call))),
     now(RequestCode::GET_ALL_MESSAGE_REQUEST_MODE, assignment::modes),
+    now(RequestCode::BOLIDE_REPLICA_STATUS, replica::status),
+    later(RequestCode::BOLIDE_SWITCHOVER, |call| Box::pin(replica::switch_over(call))),
     own(RequestCode::POP_MESSAGE, pop::pop),
     own(RequestCode::ACK_MESSAGE, pop::ack::ack),
     later(RequestCode::PEEK_MESSAGE, |call| Box::pin(pop::peek::peek(call))),

@@ -15,7 +15,6 @@ pub mod config;
 mod delay;
 mod duties;
 mod error;
-#[expect(dead_code, reason = "a broker without replicas stays in one role")]
 mod front;
 mod handler;
 #[cfg(test)]
@@ -26,11 +25,10 @@ mod locks;
 mod metrics;
 mod pop;
 mod registration;
+mod replicas;
 mod reply;
-#[expect(dead_code, reason = "a broker without replicas stays in one role")]
 mod role;
 mod run;
-#[expect(dead_code, reason = "a broker without replicas stays in one role")]
 mod serving;
 mod state;
 mod stats;
@@ -42,5 +40,6 @@ pub use delay::{DelayLevels, LevelsError};
 pub use front::FrontError;
 pub use handler::served;
 pub use metrics::BrokerMetrics;
+pub use replicas::{Environment, FileGroupState, GroupStateError, GroupStateStore, ReplicaError};
 pub use run::{RunError, run};
 pub use state::snapshot::SnapshotError;

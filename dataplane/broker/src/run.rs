@@ -4,8 +4,8 @@
 //! the nameservers, no new requests, held pulls answered, tasks ended, offsets logged, state saved, store closed.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -37,6 +37,7 @@ use crate::locks::RebalanceLocks;
 use crate::metrics::{BrokerCollector, BrokerMetrics};
 use crate::pop::Popping;
 use crate::registration::Signal;
+use crate::replicas::{self, Environment, ReplicaError};
 use crate::role::Standing;
 use crate::serving::Serving;
 use crate::state::State;
@@ -85,6 +86,9 @@ pub enum RunError {
     /// A metric is registered twice.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// The broker is one of several replicas, and cannot work as such.
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
     /// A write or fsync failed: what was acknowledged is on disk, and the next start recovers it.
     #[error("the store failed and takes no more messages; restart the broker to recover from disk")]
     Poisoned,
@@ -97,11 +101,17 @@ pub enum RunError {
 ///
 /// # Errors
 /// [`RunError`] when it cannot start or had to stop.
-pub async fn run(config: BrokerConfig, shutdown: CancellationToken) -> Result<(), RunError> {
+pub async fn run(
+    config: BrokerConfig,
+    environment: Environment,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
     config.check()?;
+    if config.replicated() {
+        return replicas::run(config, environment, shutdown).await;
+    }
     let registry = Registry::new();
-    let own_ports = [Some(config.listen_port), config.fast_port()].into_iter().flatten();
-    for port in own_ports.filter(|_| !config.replicated()) {
+    for port in [Some(config.listen_port), config.fast_port()].into_iter().flatten() {
         let address = SocketAddr::new(config.bind_address, port);
         probe(address).map_err(|source| RunError::Port(address, source))?;
     }
@@ -131,7 +141,7 @@ pub async fn run(config: BrokerConfig, shutdown: CancellationToken) -> Result<()
         }
         Err(error) => Err(error),
     };
-    let stopped = stop(&broker).await;
+    let stopped = stop(&broker).await.map(drop);
     stop_admin.cancel();
     if let Some(admin) = admin {
         admin.stopped().await;
@@ -178,6 +188,7 @@ fn own_address(config: &BrokerConfig) -> IpAddr {
 fn store_config(config: &BrokerConfig) -> StoreConfig {
     let ratio = f64::from(config.disk_max_used_space_ratio) / 100.0;
     StoreConfig {
+        replicated: config.replicated(),
         segment_bytes: config.mapped_file_size_commit_log,
         flush: match config.flush_disk_type {
             FlushDiskType::AsyncFlush => Flush::Async,
@@ -217,7 +228,9 @@ pub(crate) async fn start(
             let timers = Timers::open(disk.clone(), &config.store_path_root_dir, snapshot.covers)?;
             let state = Arc::new(State::new(snapshot, timers, levels, Arc::new(Arrivals::default())));
             let store = Store::open(store_config(&config), disk, clock, store_metrics, state.clone())?;
-            state.recovered();
+            if !config.replicated() {
+                state.lead();
+            }
             Ok((store, state))
         };
         tokio::task::spawn_blocking(open).await.map_err(|_| RunError::Worker)??
@@ -258,6 +271,7 @@ pub(crate) async fn start(
         state_queue,
         half_queue,
         check_turn: AtomicUsize::new(0),
+        replication: OnceLock::new(),
         standing: ArcSwap::from_pointee(standing),
         timer_queue,
         tasks: TaskTracker::new(),
@@ -287,20 +301,23 @@ pub(crate) async fn drop_deleted_queues(broker: &Arc<Broker>) {
     }
 }
 
-/// Makes everything durable and closes the store.
-pub(crate) async fn stop(broker: &Arc<Broker>) -> Result<(), RunError> {
+/// Makes everything durable and closes the store; true when all of the log is on disk.
+pub(crate) async fn stop(broker: &Arc<Broker>) -> Result<bool, RunError> {
     let broker = broker.clone();
-    let closing = move || -> Result<(), RunError> {
+    let closing = move || -> Result<bool, RunError> {
         if broker.store.poisoned() {
             broker.store.close();
-            return Ok(());
+            return Ok(false);
         }
-        if let Err(error) = broker.log_dirty_offsets() {
+        if broker.leads()
+            && let Err(error) = broker.log_dirty_offsets()
+        {
             tracing::warn!(%error, "the newest offsets are not logged");
         }
         broker.save_snapshot()?;
         broker.store.close();
-        Ok(())
+        let marks = broker.store.watermarks();
+        Ok(!broker.store.poisoned() && marks.flushed == marks.appended)
     };
     tokio::task::spawn_blocking(closing).await.map_err(|_| RunError::Worker)?
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bolide_telemetry::register_build_info;
 use bolide_transport::TransportMetrics;
 use prometheus::Registry;
+use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::duties::Duties;
@@ -46,19 +47,26 @@ impl Term {
         standing: Standing,
     ) -> Result<Term, FrontError> {
         broker.standing.store(Arc::new(standing));
+        let front = Front::open(broker, listeners, standing).await?;
+        // Nothing below waits: a term that is given up before leaves nothing behind.
         let duties = standing.leads().then(|| Duties::begin(broker));
-        let front = match Front::open(broker, listeners, standing).await {
-            Ok(front) => front,
-            Err(error) => {
-                if let Some(duties) = duties {
-                    duties.end().await;
-                }
-                return Err(error);
-            }
-        };
         let place = broker.live.load().config.place(standing, broker.store_host);
         let registered = place.map(|place| Registration::begin(broker, place));
         Ok(Term { front, duties, registered })
+    }
+
+    /// Begins the duties again that [`Term::end_duties`] has ended.
+    pub(crate) fn begin_duties(&mut self, broker: &Arc<Broker>) {
+        self.duties.get_or_insert_with(|| Duties::begin(broker));
+    }
+
+    /// Adds the work of a slave, which ends with the term.
+    pub(crate) fn add<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        broker: &Arc<Broker>,
+        work: impl FnOnce(CancellationToken) -> F,
+    ) {
+        self.duties.get_or_insert_with(|| Duties::none(broker)).spawn(work);
     }
 
     /// Ends what appends by itself; everything it has appended is in the store's hands then.

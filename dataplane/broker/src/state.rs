@@ -66,7 +66,10 @@ pub(crate) struct State {
     /// Queues in which something arrived.
     pub(crate) arrivals: Arc<Arrivals>,
     levels: DelayLevels,
-    recovering: AtomicBool,
+    /// Records come from elsewhere: from before the start, or from a master.
+    following: AtomicBool,
+    /// The log has grown, or more of it is on disk; for replication.
+    pub(crate) progress: Notify,
     /// Topics whose deletion was replayed.
     deleted: Mutex<BTreeSet<TopicName>>,
     /// One past the log offset of the newest record applied.
@@ -118,7 +121,8 @@ impl State {
             modes: Mutex::new(modes),
             arrivals,
             levels,
-            recovering: AtomicBool::new(true),
+            following: AtomicBool::new(true),
+            progress: Notify::new(),
             deleted: Mutex::new(BTreeSet::new()),
             applied: watch::Sender::new(0),
             changes: AtomicU64::new(0),
@@ -148,8 +152,15 @@ impl State {
     }
 
     /// From now on records are this broker's own.
-    pub(crate) fn recovered(&self) {
-        self.recovering.store(false, Ordering::Release);
+    pub(crate) fn lead(&self) {
+        self.following.store(false, Ordering::Release);
+    }
+
+    /// From now on records are another broker's.
+    pub(crate) fn follow(&self) {
+        if !self.following.swap(true, Ordering::AcqRel) {
+            self.offsets.lock().follow();
+        }
     }
 
     /// Waits until the record at `offset` is applied.
@@ -220,7 +231,7 @@ impl State {
         match change {
             StateRecord::Topics { data_version, put, remove } => {
                 self.topics.apply(data_version, put, remove);
-                if self.recovering.load(Ordering::Acquire) {
+                if self.following.load(Ordering::Acquire) {
                     let mut deleted = self.deleted.lock();
                     deleted.extend(remove.iter().cloned());
                     deleted.retain(|topic| self.topics.find(topic).is_none());
@@ -255,7 +266,7 @@ impl State {
                 self.groups.forbid(data_version, group, topic, *bits);
             }
             StateRecord::Offsets { offsets } => {
-                let follow = if self.recovering.load(Ordering::Acquire) { Follow::Log } else { Follow::Own };
+                let follow = if self.following.load(Ordering::Acquire) { Follow::Log } else { Follow::Own };
                 self.offsets.lock().apply(offsets, follow);
             }
             StateRecord::Transactions { checked, rolled_back } => {
@@ -335,6 +346,10 @@ impl Observer for State {
             return record.store_timestamp().0.saturating_add(delay);
         }
         record.properties().tags_code()
+    }
+
+    fn progressed(&self, _appended: LogOffset, _flushed: LogOffset) {
+        self.progress.notify_one();
     }
 
     fn arrived(&self, queue: &Arc<Queue>) {

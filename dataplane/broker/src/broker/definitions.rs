@@ -15,7 +15,7 @@ use super::Broker;
 use crate::error::Failure;
 use crate::handler::send::properties::push;
 use crate::state::groups::{Group, PREDEFINED};
-use crate::state::record::{STATE_TOPIC, StateRecord};
+use crate::state::record::{OffsetTable, STATE_TOPIC, StateRecord};
 use crate::state::topics::{SCHEDULE_TOPIC, TEMPLATE_TOPIC, TIMER_TOPIC, TRACE_TOPIC, Topic, is_system};
 use crate::state::transactions::HALF_TOPIC;
 
@@ -228,9 +228,22 @@ impl Broker {
         self.state.groups.find(name).ok_or_else(|| Failure::NoGroup(name.into()))
     }
 
-    /// Versions go on from what the log says.
-    #[expect(dead_code, reason = "a broker without replicas stays in one role")]
-    pub(crate) fn take_versions(&self) {
+    /// Waits until everything that was handed to the store before is in the log.
+    pub(crate) async fn append_barrier(&self) -> Result<(), Failure> {
+        let mut batch = AppendBatch::default();
+        self.encode_state(&StateRecord::Offsets { offsets: OffsetTable::new() }, &mut batch)?;
+        let (sender, receiver) = oneshot::channel();
+        // Nobody listening any more is no failure of the append.
+        let done = Box::new(move |placed| drop(sender.send(placed)));
+        let appended = self.store.append(batch, Ack::Appended, done);
+        appended.map_err(|Refused { reason, .. }| Failure::Refused(reason))?;
+        receiver.await.map_err(|_| Failure::Stopping)??;
+        Ok(())
+    }
+
+    /// This broker leads from now on, and goes on from what the log says.
+    pub(crate) fn take_over(&self) {
+        self.state.lead();
         *self.versions.lock() =
             Versions { topics: self.state.topics.version(), groups: self.state.groups.version() };
     }

@@ -81,6 +81,11 @@ impl Listeners {
         }
     }
 
+    /// Whether the listening sockets are shared with the other replicas.
+    pub(crate) fn inherited(&self) -> bool {
+        !self.inherited.is_empty()
+    }
+
     /// Whether the next master listens at the very address that this process leaves, on this machine.
     pub(crate) fn shared(&self, config: &BrokerConfig) -> bool {
         !self.inherited.is_empty() || !config.slave_listen_ports.is_empty()

@@ -193,7 +193,9 @@ impl Offsets {
             let slot = self.slot_mut(&group, &topic, queue);
             slot.logged = Some(offset);
             slot.logged_by_pops = false;
-            if follow == Follow::Log || slot.current.is_none() {
+            // A commit that was made here and is on its way to the master stays, unless the log has overtaken it.
+            let overtaken = !slot.dirty || slot.current.is_none_or(|current| current <= offset);
+            if follow == Follow::Log && overtaken || slot.current.is_none() {
                 slot.current = Some(offset);
                 slot.by_pops = false;
             }
@@ -235,6 +237,16 @@ impl Offsets {
     /// Whether the applied log says that the offset follows from pops.
     pub(crate) fn logged_by_pops(&self, group: &str, topic: &str, queue: QueueId) -> bool {
         self.slot(group, topic, queue).is_some_and(|slot| slot.logged_by_pops)
+    }
+
+    /// The log is the truth from now on, except for commits that are not in it yet.
+    pub(crate) fn follow(&mut self) {
+        for slot in self.groups.values_mut().flat_map(HashMap::values_mut).flat_map(BTreeMap::values_mut) {
+            slot.reset = None;
+            if !slot.dirty {
+                (slot.current, slot.by_pops) = (slot.logged, slot.logged_by_pops);
+            }
+        }
     }
 
     /// Forgets a group or a topic, or one topic of one group.
@@ -336,6 +348,26 @@ mod tests {
         }
         assert_eq!(offsets.committed("g", "t", QueueId(0)), Some(QueueOffset(3)));
         assert!(offsets.take_dirty(10).is_empty());
+    }
+
+    #[test]
+    fn a_master_that_follows_forgets_what_the_log_does_not_say_and_keeps_new_commits() {
+        let (g, t) = names();
+        let mut offsets = Offsets::default();
+        offsets.apply(&BTreeMap::from([("t@g".into(), BTreeMap::from([(0, 5), (1, 5)]))]), Follow::Log);
+        offsets.commit(&g, &t, QueueId(0), QueueOffset(8));
+        let lost = offsets.take_dirty(1);
+        offsets.commit(&g, &t, QueueId(1), QueueOffset(9));
+        offsets.follow();
+        assert_eq!(lost["t@g"][&0], 8);
+        assert_eq!(offsets.committed("g", "t", QueueId(0)), Some(QueueOffset(5)));
+        assert_eq!(offsets.committed("g", "t", QueueId(1)), Some(QueueOffset(9)));
+        let log = |offset| BTreeMap::from([("t@g".into(), BTreeMap::from([(1, offset)]))]);
+        offsets.apply(&log(7), Follow::Log);
+        assert_eq!(offsets.committed("g", "t", QueueId(1)), Some(QueueOffset(9)));
+        assert_eq!(offsets.take_dirty(10)["t@g"], BTreeMap::from([(1, 9)]));
+        offsets.apply(&log(6), Follow::Log);
+        assert_eq!(offsets.committed("g", "t", QueueId(1)), Some(QueueOffset(6)));
     }
 
     #[test]

@@ -1,0 +1,270 @@
+//! Owns what a change of role means to clients: terms begin and end, requests are held and handed on.
+//!
+//! One command at a time, in the order in which the state machine gives them. What may take long, the beginning of a term, is
+//! given up when the next command comes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bolide_replication::{Event, ReplicaName, Role as Wanted};
+use bolide_telemetry::Readiness;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::commits;
+use super::owner::{Input, Shared};
+use crate::broker::Broker;
+use crate::front::{Front, FrontError, Listeners};
+use crate::handler::pull::wake;
+use crate::role::{Role, Standing};
+use crate::run::drop_deleted_queues;
+use crate::serving::Term;
+
+/// How long an old master still takes connections where the address takes its time to move to another pod.
+const ADDRESS_MOVES: Duration = Duration::from_secs(3);
+/// The same where the next master binds the same port.
+const PORT_MOVES: Duration = Duration::from_millis(500);
+/// The same where both hold the listening socket.
+const SOCKET_MOVES: Duration = Duration::from_millis(50);
+/// Pause before a term that could not begin is tried again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// What the state machine wants.
+pub(super) enum Command {
+    /// The role is another.
+    Become(Wanted),
+    /// Requests wait from now on.
+    Hold,
+    /// Requests are carried out again.
+    Release,
+    /// Another replica leads: requests go there.
+    ForwardTo(ReplicaName),
+}
+
+/// What became of the newest planned switchover.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Switched {
+    /// None was begun.
+    Never,
+    /// Requests wait.
+    Under,
+    /// It was given up.
+    Failed,
+    /// This replica leads now.
+    To(ReplicaName),
+}
+
+/// The task's state.
+pub(super) struct Roles {
+    broker: Arc<Broker>,
+    listeners: Listeners,
+    shared: Arc<Shared>,
+    ready: Arc<ArcSwap<Readiness>>,
+    /// Host names of the other replicas.
+    hosts: HashMap<ReplicaName, String>,
+    switched: watch::Sender<Switched>,
+    term: Option<(Standing, Term)>,
+    leaving: TaskTracker,
+    /// Old connections are not handed on any longer.
+    hurry: CancellationToken,
+}
+
+impl Roles {
+    pub(super) fn new(
+        broker: Arc<Broker>,
+        listeners: Listeners,
+        shared: Arc<Shared>,
+        ready: Arc<ArcSwap<Readiness>>,
+        hosts: HashMap<ReplicaName, String>,
+        switched: watch::Sender<Switched>,
+        hurry: CancellationToken,
+    ) -> Roles {
+        let leaving = TaskTracker::new();
+        Roles { broker, listeners, shared, ready, hosts, switched, term: None, leaving, hurry }
+    }
+
+    /// Works until `stop`, then ends the term.
+    pub(super) async fn serve(
+        mut self,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        stop: CancellationToken,
+    ) -> Result<(), FrontError> {
+        let mut next = None;
+        let outcome = loop {
+            let command = match next.take() {
+                Some(command) => command,
+                None => tokio::select! {
+                    biased;
+                    () = stop.cancelled() => break Ok(()),
+                    command = commands.recv() => match command {
+                        Some(command) => command,
+                        None => break Ok(()),
+                    },
+                },
+            };
+            let Some(standing) = self.carry_out(command).await else { continue };
+            let began = tokio::select! {
+                biased;
+                () = stop.cancelled() => break Ok(()),
+                newer = commands.recv() => {
+                    next = newer;
+                    continue;
+                }
+                began = self.begin(standing) => began,
+            };
+            match began {
+                Ok(term) => self.began(standing, term),
+                Err(error) => break Err(error),
+            }
+        };
+        self.finish().await;
+        outcome
+    }
+
+    /// Ends what has to end; a term that is to begin is handed back.
+    async fn carry_out(&mut self, command: Command) -> Option<Standing> {
+        match command {
+            Command::Become(wanted) => {
+                let standing = self.standing_of(&wanted)?;
+                let before = self.term.as_ref().map(|(standing, _)| *standing);
+                if before == Some(standing) {
+                    return None;
+                }
+                if let Some((_, term)) = self.term.take() {
+                    term.cut().await;
+                }
+                self.lose(standing);
+                (standing.role != Role::Waiting).then_some(standing)
+            }
+            Command::Hold => {
+                self.switched.send_replace(Switched::Under);
+                if let Some((_, term)) = &mut self.term {
+                    term.front.hold();
+                    term.end_duties().await;
+                }
+                self.settle().await;
+                // The owner is gone only when the process ends.
+                let _ = self.shared.inputs.send(Input::Event(Event::SendsHeld)).await;
+                None
+            }
+            Command::Release => {
+                self.switched.send_replace(Switched::Failed);
+                if let Some((_, term)) = &mut self.term {
+                    term.begin_duties(&self.broker);
+                    term.front.release();
+                }
+                None
+            }
+            Command::ForwardTo(master) => {
+                if let Some((_, term)) = self.term.take() {
+                    let front = term.leave().await;
+                    self.hand_on(front, &master);
+                }
+                self.lose(Standing::WAITING);
+                self.switched.send_replace(Switched::To(master));
+                None
+            }
+        }
+    }
+
+    /// What the state machine wants, as clients see it; none when nothing changes for them. A slave whose master is gone stays
+    /// one until there is a new one: what it shows is confirmed.
+    fn standing_of(&self, wanted: &Wanted) -> Option<Standing> {
+        match wanted {
+            Wanted::Master { epoch, serving: true, acknowledging: true } => {
+                Some(Standing { role: Role::Master, epoch: epoch.0 })
+            }
+            Wanted::Slave { master, epoch } => {
+                let id = self.broker.live.load().config.own_slave_id(Some(master.as_str()));
+                Some(Standing { role: Role::Slave(id), epoch: epoch.0 })
+            }
+            Wanted::Master { .. } => Some(Standing::WAITING),
+            Wanted::Waiting => match &self.term {
+                Some((standing, _)) if !standing.leads() => None,
+                _ => Some(Standing::WAITING),
+            },
+        }
+    }
+
+    /// The broker does not lead now, or not yet.
+    fn lose(&self, standing: Standing) {
+        self.broker.standing.store(Arc::new(Standing { role: Role::Waiting, ..standing }));
+        self.broker.state.follow();
+        let reason = "not in its role yet".to_owned();
+        self.ready.store(Arc::new(Readiness::NotReady(reason)));
+    }
+
+    async fn begin(&self, standing: Standing) -> Result<Term, FrontError> {
+        if standing.leads() {
+            self.broker.take_over();
+            loop {
+                match self.broker.make_predefined().await {
+                    Ok(()) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "what every broker has cannot be made; it is tried again")
+                    }
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+            drop_deleted_queues(&self.broker).await;
+        }
+        Term::begin(&self.broker, &self.listeners, standing).await
+    }
+
+    fn began(&mut self, standing: Standing, mut term: Term) {
+        if !standing.leads() {
+            term.add(&self.broker, |stop| commits::forward(self.broker.clone(), stop));
+        }
+        tracing::info!(role = ?standing.role, epoch = standing.epoch, "serving in this role");
+        self.ready.store(Arc::new(Readiness::Ready));
+        self.term = Some((standing, term));
+    }
+
+    /// Everything that was let through is in the log: offsets too.
+    async fn settle(&self) {
+        if let Err(error) = self.broker.log_dirty_offsets() {
+            tracing::warn!(%error, "the newest offsets are not logged");
+        }
+        if let Err(error) = self.broker.append_barrier().await {
+            tracing::warn!(%error, "the log does not take what is to be its end");
+        }
+    }
+
+    fn hand_on(&mut self, front: Arc<Front>, master: &ReplicaName) {
+        let live = self.broker.live();
+        let own = self.broker.store_host;
+        let (address, moves) = if self.listeners.shared(&live.config) {
+            front.stop_accepting();
+            let moves = if self.listeners.inherited() { SOCKET_MOVES } else { PORT_MOVES };
+            (own.to_string(), moves)
+        } else {
+            let host = self.hosts.get(master).cloned().unwrap_or_else(|| own.ip().to_string());
+            (format!("{host}:{}", live.config.listen_port), ADDRESS_MOVES)
+        };
+        tracing::info!(%master, %address, "handing requests on");
+        front.hand_on(address);
+        wake::answer_all(&self.broker);
+        let hurry = self.hurry.clone();
+        self.leaving.spawn(async move {
+            front.empty(moves, &hurry).await;
+            front.end().await;
+        });
+    }
+
+    async fn finish(mut self) {
+        self.ready.store(Arc::new(Readiness::NotReady("stopping".into())));
+        self.leaving.close();
+        self.leaving.wait().await;
+        match self.term.take() {
+            Some((_, term)) => term.finish(&self.broker).await,
+            None => {
+                self.broker.shutdown.cancel();
+                self.broker.tasks.close();
+                self.broker.tasks.wait().await;
+            }
+        }
+    }
+}
