@@ -95,5 +95,6 @@ fn mqadmin_commands_work() -> Result<()> {
     if Client::Java5.find().is_none() || Mqadmin::find().is_none() {
         return Ok(());
     }
-    checks_pass("java", "mqadmin")
+    checks_pass("java", "mqadmin")?;
+    checks_pass("mqadmin", "")
 }

@@ -123,6 +123,7 @@ class Lab:
     """One cluster and a folder; hands out names nobody else uses."""
 
     numbers = itertools.count()
+    scene_lock = threading.Lock()
 
     def __init__(self, namesrv, folder, cluster):
         self.namesrv = namesrv

@@ -10,6 +10,7 @@ const CONTROLLER: &str = "there is no controller: brokers agree through the grou
 const STATIC_TOPIC: &str = "static topics do not exist here: a group's queues move with its master";
 const ROCKSDB: &str = "nothing is kept in RocksDB";
 const COLD_DATA: &str = "reads of old data have bounds of their own (coldReadThreads, maxTransfer...InDisk)";
+const TIMER_FILES: &str = "timers have no wheel file here; how many wait is in /metrics";
 const AUTH: &str = "access control is not in this version";
 
 /// Codes that no server answers, with the reason, in order of number.
@@ -19,6 +20,8 @@ pub const ABSENT: &[(RequestCode, &str)] = &[
     (RequestCode::GET_TOPIC_NAME_LIST, DEAD),
     (RequestCode::TRIGGER_DELETE_FILES, "old files go by themselves; DELETE_EXPIRED_COMMITLOG looks at once"),
     (RequestCode::GET_CLIENT_CONFIG, DEAD),
+    (RequestCode::GET_TIMER_CHECK_POINT, TIMER_FILES),
+    (RequestCode::GET_TIMER_METRICS, TIMER_FILES),
     (RequestCode::SUSPEND_CONSUMER, DEAD),
     (RequestCode::RESUME_CONSUMER, DEAD),
     (RequestCode::RESET_CONSUMER_OFFSET_IN_CONSUMER, DEAD),
@@ -32,6 +35,8 @@ pub const ABSENT: &[(RequestCode, &str)] = &[
     (RequestCode::UPDATE_AND_CREATE_STATIC_TOPIC, STATIC_TOPIC),
     (RequestCode::ADD_BROKER, CONTAINER),
     (RequestCode::REMOVE_BROKER, CONTAINER),
+    (RequestCode::NOTIFY_MIN_BROKER_ID_CHANGE, "no broker acts for a master: a promoted one is the master"),
+    (RequestCode::EXCHANGE_BROKER_HA_INFO, "replicas speak a protocol of their own"),
     (RequestCode::RESET_MASTER_FLUSH_OFFSET, "a replica's offset is what it holds, and is not set by hand"),
     (RequestCode::CONTROLLER_ALTER_SYNC_STATE_SET, CONTROLLER),
     (RequestCode::CONTROLLER_ELECT_MASTER, CONTROLLER),
@@ -59,6 +64,7 @@ pub const ABSENT: &[(RequestCode, &str)] = &[
     (RequestCode::AUTH_DELETE_ACL, AUTH),
     (RequestCode::AUTH_GET_ACL, AUTH),
     (RequestCode::AUTH_LIST_ACL, AUTH),
+    (RequestCode::POP_ROLLBACK, "the state of pop has one form only"),
 ];
 
 /// Requests that brokers send to clients, in order of number; no server answers them unless its own table says so.
