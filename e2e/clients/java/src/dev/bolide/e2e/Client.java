@@ -28,6 +28,7 @@ public final class Client {
         commands.put("transaction", new Transaction());
         commands.put("request", new RequestReply.Request());
         commands.put("reply", new RequestReply.Reply());
+        commands.put("filters", new Filters());
         commands.putAll(Extras.load().commands());
         return commands;
     }
