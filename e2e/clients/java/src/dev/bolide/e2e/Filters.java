@@ -23,6 +23,7 @@ final class Filters implements Command {
         String topic = args.text("topic");
         String group = args.text("group");
         long idleMs = args.number("idle-ms", 5_000);
+        long queues = args.number("queues", 4);
         args.refuseUnknown();
         Map<String, Set<String>> got = new ConcurrentHashMap<>();
         AtomicLong last = new AtomicLong(System.nanoTime());
@@ -47,6 +48,9 @@ final class Filters implements Command {
             last.set(System.nanoTime());
         }
         while (!context.expired() && System.nanoTime() - last.get() < idleMs * 1_000_000) {
+            if (consumers.stream().anyMatch(consumer -> held(consumer, topic) < queues)) {
+                last.set(System.nanoTime());
+            }
             Thread.sleep(50);
         }
         for (String expression : expressions) {
@@ -55,5 +59,9 @@ final class Filters implements Command {
         consumers.forEach(DefaultMQPushConsumer::shutdown);
         context.events.emit("done", "expressions", expressions.size());
         return !context.expired();
+    }
+
+    private static long held(DefaultMQPushConsumer consumer, String topic) {
+        return Queues.held(consumer).stream().filter(queue -> queue.getTopic().equals(topic)).count();
     }
 }
