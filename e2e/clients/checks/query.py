@@ -60,7 +60,8 @@ def every_operator_of_sql_filters(java, version, lab):
         lab.run(program, "send", topic=topic, count=5, first_seq=first, tag="A", property=["n={seq}", "name=name-{seq}", f"colour={colour}"])
     lab.run(program, "send", topic=topic, body="a", tag="A")
     lab.run(program, "send", topic=topic, body="b")
-    found = lab.run(program, "filters", topic=topic, group=lab.name("g"), sql=list(OPERATORS), timeout_s=150).of("filtered")
+    found = lab.run(program, "filters", topic=topic, group=lab.name("g"), sql=list(OPERATORS),
+                    expect=sum(map(len, OPERATORS.values())), timeout_s=120).of("filtered")
     got = {e["sql"]: "".join(sorted(body[0] if body[0] in "ab" else body[2] for body in e["bodies"])) for e in found}
     same({sql: passed for sql, passed in got.items() if passed != OPERATORS[sql]}, {}, "expressions that let something else through")
 

@@ -15,15 +15,15 @@ import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
 
-/** Many SQL92 expressions over one topic, each in a consumer group of its own, until nothing has come for a while. */
+/** Many SQL92 expressions over one topic, each in a consumer group of its own, until as many have come as are expected. */
 final class Filters implements Command {
     @Override
     public boolean run(Args args, Context context) throws Exception {
         List<String> expressions = args.all("sql");
         String topic = args.text("topic");
         String group = args.text("group");
-        long idleMs = args.number("idle-ms", 5_000);
-        long queues = args.number("queues", 4);
+        long expect = args.number("expect", 0);
+        long lingerMs = args.number("linger-ms", 2_000);
         args.refuseUnknown();
         Map<String, Set<String>> got = new ConcurrentHashMap<>();
         AtomicLong last = new AtomicLong(System.nanoTime());
@@ -47,9 +47,10 @@ final class Filters implements Command {
             consumers.add(consumer);
             last.set(System.nanoTime());
         }
-        while (!context.expired() && System.nanoTime() - last.get() < idleMs * 1_000_000) {
-            if (consumers.stream().anyMatch(consumer -> held(consumer, topic) < queues)) {
-                last.set(System.nanoTime());
+        while (!context.expired()) {
+            boolean all = got.values().stream().mapToLong(Set::size).sum() >= expect;
+            if (all && System.nanoTime() - last.get() >= lingerMs * 1_000_000) {
+                break;
             }
             Thread.sleep(50);
         }
@@ -59,9 +60,5 @@ final class Filters implements Command {
         consumers.forEach(DefaultMQPushConsumer::shutdown);
         context.events.emit("done", "expressions", expressions.size());
         return !context.expired();
-    }
-
-    private static long held(DefaultMQPushConsumer consumer, String topic) {
-        return Queues.held(consumer).stream().filter(queue -> queue.getTopic().equals(topic)).count();
     }
 }
