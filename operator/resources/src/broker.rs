@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod config_map;
+pub mod lease;
 pub mod network_policy;
 pub mod pdb;
 pub mod service;
@@ -19,8 +20,15 @@ pub struct Group {
     pub number: u32,
     /// Size in the claim template of its StatefulSet, which can never change; the wanted size for a new one.
     pub claim_size: Quantity,
+    /// Pods that it has: as many as the spec asks for, and still those that cannot go yet.
+    pub replicas: u32,
+    /// Who leads it is decided by the group state on its Lease. So it is for every group of several replicas, and for one that had
+    /// several: its volumes remember.
+    pub replicated: bool,
     /// Address of the Service of its master: what the broker registers, and what stands in message ids.
     pub address: Option<String>,
+    /// Addresses of the Services of its slaves, by broker id from 1; those that are known.
+    pub slave_addresses: Vec<String>,
     /// No new messages are taken: the group is on its way out.
     pub draining: bool,
 }

@@ -19,6 +19,12 @@ pub const ROLE: &str = "bolide.dev/role";
 pub const CONFIG_HASH: &str = "bolide.dev/config-hash";
 /// Annotation of a BrokerSet: numbers of groups, separated by commas, that may go although messages are in them.
 pub const DISCARD_GROUPS: &str = "bolide.dev/discard-groups";
+/// Annotation of a group's Lease with the group state: who leads and who may.
+pub const GROUP_STATE: &str = "bolide.dev/group-state";
+/// Annotation of a role Service with the epoch in which its selector was written.
+pub const EPOCH: &str = "bolide.dev/epoch";
+/// Annotation of a claim whose group has, or had, a group state: it is never made anew while such a claim is there.
+pub const REPLICATED: &str = "bolide.dev/replicated";
 /// Label with the component.
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 /// Label that a StatefulSet's controller gives each pod.

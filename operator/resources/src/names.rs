@@ -28,7 +28,7 @@ pub fn client_address(cluster: &str) -> String {
     format!("{}:{NAMESERVER_PORT}", nameserver(cluster))
 }
 
-/// StatefulSet, headless Service, ConfigMap, ServiceAccount, Role, RoleBinding and PodDisruptionBudget of a group.
+/// StatefulSet, headless Service, ConfigMap, ServiceAccount, Role, RoleBinding, PodDisruptionBudget and Lease of a group.
 pub fn group(cluster: &str, group: u32) -> String {
     broker_name(cluster, group)
 }

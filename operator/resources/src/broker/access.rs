@@ -1,4 +1,5 @@
-//! What the brokers of a group may do in Kubernetes: read and point the Services of their roles, and nothing else.
+//! What the brokers of a group may do in Kubernetes: read and point the Services of their roles, read and set the group state, and
+//! nothing else.
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
@@ -18,20 +19,24 @@ pub fn service_account(cluster: &Cluster, group: &Group) -> ServiceAccount {
 
 /// The group's rights, by the names of exactly its own objects.
 pub fn role(cluster: &Cluster, group: &Group) -> Role {
-    let rule = |api: &str, resource: &str, names: Vec<String>| PolicyRule {
+    let rule = |api: &str, resource: &str, names: Vec<String>, verbs: &[&str]| PolicyRule {
         api_groups: Some(vec![api.to_owned()]),
         resources: Some(vec![resource.to_owned()]),
         resource_names: Some(names),
-        verbs: ["get", "update", "watch"].map(str::to_owned).to_vec(),
+        verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
         ..PolicyRule::default()
     };
     let services = std::iter::once(names::master(&cluster.name, group.number))
-        .chain((1..cluster.spec.replicas).map(|id| names::slave(&cluster.name, group.number, id)))
+        .chain((1..group.replicas).map(|id| names::slave(&cluster.name, group.number, id)))
         .collect();
-    let lease = vec![names::group(&cluster.name, group.number)];
+    let mut rules = vec![rule("", "services", services, &["get", "update"])];
+    if group.replicated {
+        let lease = vec![names::group(&cluster.name, group.number)];
+        rules.push(rule("coordination.k8s.io", "leases", lease, &["get", "patch"]));
+    }
     Role {
         metadata: cluster.metadata(names::group(&cluster.name, group.number), group.labels(cluster)),
-        rules: Some(vec![rule("", "services", services), rule("coordination.k8s.io", "leases", lease)]),
+        rules: Some(rules),
     }
 }
 

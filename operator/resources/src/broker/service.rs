@@ -26,11 +26,12 @@ pub fn headless_service(cluster: &Cluster, group: &Group) -> Service {
 }
 
 /// The Services of the roles: the master's, and one for each slave. They have no selector from us: the broker that holds
-/// the role writes it, and server-side apply leaves alone what an applier does not mention.
+/// the role writes it, and server-side apply leaves alone what an applier does not mention. Each leads to one pod, ready or not: there
+/// is no other that clients could go to instead, and one that has just been promoted must not wait for its next probe.
 pub fn role_services(cluster: &Cluster, group: &Group) -> Vec<Service> {
     let master =
         role_service(cluster, group, names::master(&cluster.name, group.number), "master".to_owned());
-    let slaves = (1..cluster.spec.replicas).map(|id| {
+    let slaves = (1..group.replicas).map(|id| {
         role_service(cluster, group, names::slave(&cluster.name, group.number, id), format!("slave-{id}"))
     });
     std::iter::once(master).chain(slaves).collect()
@@ -43,6 +44,7 @@ fn role_service(cluster: &Cluster, group: &Group, name: String, role: String) ->
         metadata: cluster.metadata(name, labels),
         spec: Some(ServiceSpec {
             ports: Some(ports()),
+            publish_not_ready_addresses: Some(true),
             type_: Some("ClusterIP".to_owned()),
             ..ServiceSpec::default()
         }),

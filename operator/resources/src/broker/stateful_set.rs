@@ -34,7 +34,7 @@ pub fn stateful_set(cluster: &Cluster, group: &Group) -> Result<StatefulSet, Wri
     let select = group.selector(&cluster.name);
     let mut annotations = cluster.spec.pods.annotations.clone();
     annotations.insert(labels::CONFIG_HASH.to_owned(), config_map::restart_hash(cluster, group)?);
-    let replicas = if cluster.spec.stopped { 0 } else { cluster.spec.replicas };
+    let replicas = if cluster.spec.stopped { 0 } else { group.replicas };
     let deleted = match cluster.spec.storage.claim_retention {
         ClaimRetention::Retain => "Retain",
         ClaimRetention::Delete => "Delete",
@@ -82,18 +82,23 @@ fn pod_spec(cluster: &Cluster, group: &Group) -> k8s_openapi::api::core::v1::Pod
             ("replication", names::REPLICATION_PORT),
         ],
     );
-    container.args = Some(
-        [
-            "broker",
-            "--log-json",
-            "--config",
-            &format!("/etc/bolide/{}", config_map::FILE),
-            "--group-service",
-            &names::master(&cluster.name, group.number),
-        ]
-        .map(str::to_owned)
-        .to_vec(),
-    );
+    let mut args = [
+        "broker",
+        "--log-json",
+        "--config",
+        &format!("/etc/bolide/{}", config_map::FILE),
+        "--group-service",
+        &names::master(&cluster.name, group.number),
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    if group.replicated {
+        args.extend(["--group-lease".to_owned(), name.clone()]);
+        for id in 1..group.replicas {
+            args.extend(["--slave-service".to_owned(), names::slave(&cluster.name, group.number, id)]);
+        }
+    }
+    container.args = Some(args);
     container.env =
         Some(vec![field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace")]);
     container.volume_mounts = Some(vec![

@@ -3,18 +3,28 @@ use std::collections::BTreeMap;
 use bolide_api::BrokerSetSpec;
 use bolide_api::broker_set::{ClaimRetention, Flush, Pods};
 use bolide_api::common::{Quantity, Toleration};
-use insta::assert_yaml_snapshot;
+use insta::{assert_snapshot, assert_yaml_snapshot};
 
-use super::{Group, access, config_map, network_policy, pdb, service, stateful_set};
+use bolide_replication::{Epoch, Seen};
+
+use super::{Group, access, config_map, lease, network_policy, pdb, service, stateful_set};
 use crate::cluster::tests::cluster;
 
 fn group() -> Group {
     Group {
         number: 1,
         claim_size: Quantity("20Gi".into()),
+        replicas: 1,
+        replicated: false,
         address: Some("10.96.0.7".into()),
+        slave_addresses: Vec::new(),
         draining: false,
     }
+}
+
+/// The same group with two replicas.
+fn pair() -> Group {
+    Group { replicas: 2, replicated: true, slave_addresses: vec!["10.96.0.8".into()], ..group() }
 }
 
 #[test]
@@ -59,7 +69,7 @@ fn a_stopped_set_has_no_broker_and_keeps_its_claims_even_when_they_go_with_the_s
 #[test]
 fn role_services_have_no_selector() {
     let cluster = cluster(BrokerSetSpec { replicas: 2, ..BrokerSetSpec::default() });
-    let services = service::role_services(&cluster, &group());
+    let services = service::role_services(&cluster, &pair());
     assert_eq!(services.len(), 2);
     assert!(services.iter().all(|service| service.spec.as_ref().is_some_and(|spec| spec.selector.is_none())));
     assert_yaml_snapshot!("master_service", services.first());
@@ -69,7 +79,8 @@ fn role_services_have_no_selector() {
 #[test]
 fn a_group_may_touch_its_own_objects_only() {
     let cluster = cluster(BrokerSetSpec { replicas: 2, ..BrokerSetSpec::default() });
-    assert_yaml_snapshot!("role", access::role(&cluster, &group()));
+    assert_yaml_snapshot!("role", access::role(&cluster, &pair()).rules);
+    assert_yaml_snapshot!("role_of_one_replica", access::role(&cluster, &group()).rules);
     assert_yaml_snapshot!("role_binding", access::role_binding(&cluster, &group()));
     assert_yaml_snapshot!("service_account", access::service_account(&cluster, &group()));
 }
@@ -79,6 +90,37 @@ fn settings_follow_the_spec() {
     let mut spec = BrokerSetSpec { flush: Flush::Sync, ..BrokerSetSpec::default() };
     spec.broker_config.insert("maxMessageSize".into(), 1_048_576.into());
     assert_yaml_snapshot!("config_map", config_map::config_map(&cluster(spec), &group()).expect("written"));
+}
+
+#[test]
+fn replicas_know_each_other_and_the_addresses_of_their_roles() {
+    let cluster = cluster(BrokerSetSpec { replicas: 2, min_in_sync: 2, ..BrokerSetSpec::default() });
+    let set = stateful_set::stateful_set(&cluster, &pair()).expect("written").spec.expect("a spec");
+    assert_eq!(set.replicas, Some(2));
+    let container = set.template.spec.and_then(|pod| pod.containers.into_iter().next());
+    assert_yaml_snapshot!("arguments_of_replicas", container.and_then(|container| container.args));
+    let config = config_map::config_map(&cluster, &pair()).expect("written").data.expect("data");
+    assert_snapshot!("settings_of_replicas", config.get(config_map::FILE).expect("a file"));
+}
+
+#[test]
+fn a_group_that_had_several_replicas_remains_one_that_has_a_state() {
+    let cluster = cluster(BrokerSetSpec::default());
+    let left = Group { replicas: 1, slave_addresses: Vec::new(), ..pair() };
+    let config = config_map::config_map(&cluster, &left).expect("written").data.expect("data");
+    let text = config.get(config_map::FILE).expect("a file");
+    assert!(text.contains("demo-broker-1-0.demo-broker-1.shop.svc:10912"), "{text}");
+    assert!(!text.contains("demo-broker-1-1") && !text.contains("slaveBrokerIPs"), "{text}");
+}
+
+#[test]
+fn a_group_state_begins_above_everything_seen_and_has_no_owner() {
+    let cluster = cluster(BrokerSetSpec { replicas: 2, ..BrokerSetSpec::default() });
+    let state = lease::new_state(&cluster, &pair(), Seen { epoch: Epoch(7), revision: 3 }).expect("a name");
+    assert_eq!((state.epoch, state.revision), (Epoch(7), 4));
+    let made = lease::lease(&cluster, &pair(), &state).expect("written");
+    assert_yaml_snapshot!("lease", made);
+    assert_eq!(lease::state(&made).expect("valid"), Some(state));
 }
 
 #[test]
