@@ -24,6 +24,7 @@ use crate::status::Condition;
     printcolumn(name = "Brokers", type_ = "string", json_path = ".status.brokers", description = "broker pods ready and wanted"),
     printcolumn(name = "Nameservers", type_ = "string", json_path = ".status.nameservers", description = "nameserver pods ready and wanted"),
     printcolumn(name = "Masters", type_ = "string", json_path = ".status.masters", description = "the pod that leads each broker group"),
+    printcolumn(name = "InSync", type_ = "string", json_path = ".status.inSync", description = "replicas that hold every acknowledged message, and all; empty for sets of one replica"),
     printcolumn(name = "Disk", type_ = "string", json_path = ".status.disk", description = "the fullest volume"),
     printcolumn(name = "Address", type_ = "string", json_path = ".status.address", priority = 1),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
@@ -315,6 +316,9 @@ pub struct BrokerSetStatus {
     /// The pods that lead the groups, separated by commas; of many groups only the first ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub masters: Option<String>,
+    /// Replicas that hold every acknowledged message, and all replicas, as `2/2`; absent where groups have one replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_sync: Option<String>,
     /// How full the fullest volume is, as `41%`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<String>,
@@ -335,6 +339,12 @@ pub struct BrokerGroupStatus {
     /// Address that clients use for the master.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// Grows by one with each change of the master, and with each start of one; absent where the group has one replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// Its replicas; empty where it has one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<BrokerReplicaStatus>,
     /// Pods that are ready.
     pub ready: u32,
     /// It has been given the topics and consumer groups that all older groups have; a new group gets them first.
@@ -346,6 +356,19 @@ pub struct BrokerGroupStatus {
     /// What the group is doing besides serving, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
+}
+
+/// One replica of a broker group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BrokerReplicaStatus {
+    /// Its pod, which is also its name in the group.
+    pub pod: String,
+    /// It holds every acknowledged message, so it may become master.
+    pub in_sync: bool,
+    /// Bytes that it lacks while it is not in sync, rounded up to a power of two; absent where the master does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_bytes: Option<u64>,
 }
 
 impl BrokerSet {

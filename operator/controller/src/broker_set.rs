@@ -2,7 +2,9 @@
 //!
 //! Level-triggered: every step follows from what is found, so it may stop after any write and the next run goes on.
 
+mod changes;
 mod fetch;
+mod group_state;
 mod joining;
 mod leaving;
 mod observe;
@@ -17,6 +19,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bolide_api::BrokerSet;
+use bolide_api::broker_set::ClaimRetention;
 use bolide_api::check::Check;
 use bolide_api::common::Setting;
 use bolide_client::ClientError;
@@ -33,9 +36,10 @@ use crate::apply::{apply, apply_status, delete};
 use crate::brokers::Brokers;
 use crate::context::Context;
 use crate::error::Error;
-use fetch::Found;
+use fetch::{Found, group_of, is_ready};
+use group_state::States;
 use leaving::Leaving;
-use rollout::Next;
+use rollout::{Next, Situation};
 
 /// How soon a set is looked at again while something is under way.
 const SOON: Duration = Duration::from_secs(3);
@@ -54,21 +58,23 @@ pub(crate) async fn reconcile<B: Brokers>(ctx: &Context<B>, set: &BrokerSet) -> 
         return Ok(Action::await_change());
     };
     let mut found = Found::fetch(&ctx.client, &cluster).await?;
+    let mut states = states(&cluster, &found);
     if cluster.spec.paused {
-        let groups = groups(&cluster, &found);
+        let groups = groups(&cluster, &found, &states);
         let namesrv = found.cluster_ip(&names::nameserver(&cluster.name));
         let seen = observe::observe(ctx, &cluster, namesrv.as_deref(), &groups).await;
-        write(ctx, set, status::paused(ctx, set, &cluster, &found, &groups, &seen)).await?;
+        let view = status::Facts { cluster: &cluster, found: &found, groups: &groups, states: &states, seen: &seen };
+        write(ctx, set, status::paused(ctx, set, view)).await?;
         return Ok(Action::requeue(LATER));
     }
     let namesrv = apply_nameservers(ctx, &cluster).await?;
-    let mut groups = groups(&cluster, &found);
+    let mut groups = groups(&cluster, &found, &states);
     for group in &mut groups {
-        apply_group(&ctx.client, &cluster, group, &mut found).await?;
+        apply_group(&ctx.client, &cluster, group, &mut found, &mut states).await?;
     }
     let volumes = volumes::expand(&ctx.client, &cluster, &found).await?;
     let seen = observe::observe(ctx, &cluster, namesrv.as_deref(), &groups).await;
-    let refused = update_settings(ctx, &cluster, &groups, &seen).await;
+    let refused = update_settings(ctx, &cluster, &groups, &found, &seen).await;
     let joining = joining::join(ctx, set, &cluster, &groups, &seen).await;
     let mut leaving = BTreeMap::new();
     for group in groups.iter().filter(|group| group.draining) {
@@ -80,20 +86,20 @@ pub(crate) async fn reconcile<B: Brokers>(ctx: &Context<B>, set: &BrokerSet) -> 
         }
         leaving.insert(group.number, decision);
     }
-    remove_unwanted(&ctx.client, &cluster, &found).await?;
-    let next = rollout::next(&cluster, &groups, &found);
-    if let Next::Replace { pod, uid, why } = &next {
-        replace(&ctx.client, &cluster.namespace, pod, uid).await?;
-        ctx.events.done(set, "Replacing", format!("pod {pod}: {why}")).await;
-    }
+    remove_unwanted(&ctx.client, &cluster, &groups, &found).await?;
+    let now = Situation { cluster: &cluster, groups: &groups, found: &found, states: &states, seen: &seen };
+    let next = step(ctx, set, now, rollout::next(now)).await?;
     let (status, settled) = status::build(
         ctx,
         set,
         status::View {
-            cluster: &cluster,
-            found: &found,
-            groups: &groups,
-            seen: &seen,
+            facts: status::Facts {
+                cluster: &cluster,
+                found: &found,
+                groups: &groups,
+                states: &states,
+                seen: &seen,
+            },
             joining: &joining,
             leaving: &leaving,
             next: &next,
@@ -105,16 +111,58 @@ pub(crate) async fn reconcile<B: Brokers>(ctx: &Context<B>, set: &BrokerSet) -> 
     Ok(Action::requeue(if settled { LATER } else { SOON }))
 }
 
+/// Takes the next step of a rolling change; what it has become.
+async fn step<B: Brokers>(
+    ctx: &Context<B>,
+    set: &BrokerSet,
+    now: Situation<'_>,
+    next: Next,
+) -> Result<Next, Error> {
+    match &next {
+        Next::Replace { pod, uid, why } => {
+            replace(&ctx.client, &now.cluster.namespace, pod, uid).await?;
+            ctx.events.done(set, "Replacing", format!("pod {pod}: {why}")).await;
+        }
+        Next::HandOver { group, from, to } => {
+            let address = now.groups.iter().find(|found| found.number == *group).and_then(observe::address);
+            let Some(address) = address else { return Ok(next) };
+            if let Err(error) = ctx.brokers.hand_over(&address, to).await {
+                return Ok(Next::Waits(format!("{from} does not hand over to {to}: {error}")));
+            }
+            ctx.events.done(set, "HandedOver", format!("{from} has handed over to {to}")).await;
+        }
+        Next::Done | Next::Waits(_) => {}
+    }
+    Ok(next)
+}
+
+/// The numbers of the groups that are wanted, and of those that are still there though they are not.
+fn numbers(cluster: &Cluster, found: &Found) -> impl Iterator<Item = u32> {
+    let wanted = cluster.spec.groups;
+    (0..wanted).chain(found.stateful_sets.keys().copied().filter(move |number| *number >= wanted))
+}
+
+fn states(cluster: &Cluster, found: &Found) -> States {
+    numbers(cluster, found).map(|number| (number, group_state::held(cluster, found, number))).collect()
+}
+
 /// The groups that are wanted, and those that are still there though they are not.
-fn groups(cluster: &Cluster, found: &Found) -> Vec<Group> {
-    let leaving = found.stateful_sets.keys().copied().filter(|number| *number >= cluster.spec.groups);
-    (0..cluster.spec.groups)
-        .chain(leaving)
-        .map(|number| Group {
-            number,
-            claim_size: found.claim_size(number).unwrap_or_else(|| cluster.spec.storage.size.clone()),
-            address: found.cluster_ip(&names::master(&cluster.name, number)),
-            draining: number >= cluster.spec.groups,
+fn groups(cluster: &Cluster, found: &Found, states: &States) -> Vec<Group> {
+    numbers(cluster, found)
+        .map(|number| {
+            let replicas = states
+                .get(&number)
+                .map_or(cluster.spec.replicas, |held| group_state::replicas(cluster, found, number, held));
+            let slaves = (1..replicas).map(|id| found.cluster_ip(&names::slave(&cluster.name, number, id)));
+            Group {
+                number,
+                claim_size: found.claim_size(number).unwrap_or_else(|| cluster.spec.storage.size.clone()),
+                replicas,
+                replicated: group_state::is_replicated(cluster, found, number),
+                address: found.cluster_ip(&names::master(&cluster.name, number)),
+                slave_addresses: slaves.flatten().collect(),
+                draining: number >= cluster.spec.groups,
+            }
         })
         .collect()
 }
@@ -134,19 +182,29 @@ async fn apply_nameservers<B>(ctx: &Context<B>, cluster: &Cluster) -> Result<Opt
     Ok(fetch::cluster_ip(&service))
 }
 
-/// Applies the objects of a group. The Service of the master comes before the settings, which hold its address.
+/// Applies the objects of a group. The Services of the roles come before the settings, which hold their addresses, and the group
+/// state before the first pod.
 async fn apply_group(
     client: &Client,
     cluster: &Cluster,
     group: &mut Group,
     found: &mut Found,
+    states: &mut States,
 ) -> Result<(), Error> {
     apply(client, &service::headless_service(cluster, group)).await?;
+    group.slave_addresses.clear();
     for role in service::role_services(cluster, group) {
         let stored = apply(client, &role).await?;
         if stored.name_any() == names::master(&cluster.name, group.number) {
             group.address = fetch::cluster_ip(&stored);
+        } else {
+            group.slave_addresses.extend(fetch::cluster_ip(&stored));
         }
+    }
+    if let Some(held) = states.remove(&group.number) {
+        let held = group_state::make(client, cluster, group, held).await?;
+        group_state::mark(client, cluster, found, group, &held).await?;
+        states.insert(group.number, held);
     }
     apply(client, &access::service_account(cluster, group)).await?;
     apply(client, &access::role(cluster, group)).await?;
@@ -163,17 +221,30 @@ async fn update_settings<B: Brokers>(
     ctx: &Context<B>,
     cluster: &Cluster,
     groups: &[Group],
+    found: &Found,
     seen: &observe::Seen,
 ) -> Option<String> {
     let mut refused = None;
     for group in groups.iter().filter(|group| seen.contains_key(&group.number)) {
-        let Some(address) = observe::address(group) else { continue };
         let wanted = config_map::hot_settings(cluster, group);
-        if let Err(error) = update_broker(ctx, &address, wanted).await {
-            refused = Some(format!("{}: {error}", names::group(&cluster.name, group.number)));
+        for address in brokers_of(group, found) {
+            if let Err(error) = update_broker(ctx, &address, wanted.clone()).await {
+                let name = names::group(&cluster.name, group.number);
+                refused = Some(format!("{name} at {address}: {error}"));
+            }
         }
     }
     refused
+}
+
+/// Where the brokers of a group that work are reached, each by itself.
+fn brokers_of(group: &Group, found: &Found) -> Vec<String> {
+    if !group.replicated {
+        return observe::address(group).into_iter().collect();
+    }
+    let ready = found.pods.iter().filter(|pod| group_of(*pod) == Some(group.number) && is_ready(pod));
+    let addresses = ready.filter_map(|pod| pod.status.as_ref()?.pod_ip.as_deref());
+    addresses.map(|address| format!("{address}:{}", names::BROKER_PORT)).collect()
 }
 
 async fn update_broker<B: Brokers>(
@@ -188,7 +259,7 @@ async fn update_broker<B: Brokers>(
     if changed.is_empty() { Ok(()) } else { ctx.brokers.change_settings(address, &changed).await }
 }
 
-/// Removes the objects of a group; its claims stay, or go with the StatefulSet where the spec says so.
+/// Removes the objects of a group; its claims stay, or go with the StatefulSet where the spec says so, and the group state with them.
 async fn remove_group(client: &Client, cluster: &Cluster, group: &Group) -> Result<(), Error> {
     use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
     use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -203,16 +274,25 @@ async fn remove_group(client: &Client, cluster: &Cluster, group: &Group) -> Resu
     delete::<Role>(client, namespace, &name).await?;
     delete::<ServiceAccount>(client, namespace, &name).await?;
     delete::<ConfigMap>(client, namespace, &name).await?;
+    if cluster.spec.storage.claim_retention == ClaimRetention::Delete {
+        delete::<k8s_openapi::api::coordination::v1::Lease>(client, namespace, &name).await?;
+    }
     // last: as long as it is there, the next run knows that the group has to go
     delete::<k8s_openapi::api::apps::v1::StatefulSet>(client, namespace, &name).await
 }
 
 /// Removes what an earlier spec asked for: slave Services beyond the replicas, network policies that are switched off.
-async fn remove_unwanted(client: &Client, cluster: &Cluster, found: &Found) -> Result<(), Error> {
+async fn remove_unwanted(
+    client: &Client,
+    cluster: &Cluster,
+    groups: &[Group],
+    found: &Found,
+) -> Result<(), Error> {
     for (name, service) in &found.services {
+        let Some(group) = groups.iter().find(|group| group_of(service) == Some(group.number)) else { continue };
         let role =
             service.labels().get(bolide_resources::labels::ROLE).and_then(|role| role.strip_prefix("slave-"));
-        if role.and_then(|id| id.parse::<u32>().ok()).is_some_and(|id| id >= cluster.spec.replicas) {
+        if role.and_then(|id| id.parse::<u32>().ok()).is_some_and(|id| id >= group.replicas) {
             delete::<Service>(client, &cluster.namespace, name).await?;
         }
     }
@@ -246,6 +326,7 @@ async fn write<B>(
         return Ok(());
     }
     apply_status(&ctx.client, set, &status).await?;
+    changes::tell(ctx, set, &status).await;
     let conditions = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
     ctx.events.readiness(set, conditions, &status.conditions).await;
     Ok(())

@@ -8,6 +8,7 @@ use bolide_client::desired::OrderChange;
 use bolide_client::{Admin, ClientError, ConsumedQueue, QueueStats, ResetTo};
 use bolide_transport::{Client, ClientConfig};
 use bolide_wire::body::group::SubscriptionGroupConfig;
+use bolide_wire::body::replica::ReplicaStatus;
 use bolide_wire::body::route::MASTER_ID;
 use bolide_wire::body::topic::TopicConfig;
 
@@ -81,6 +82,10 @@ pub(crate) trait Brokers: Clone + Send + Sync + 'static {
     fn runtime(&self, addr: &str) -> impl Future<Output = Answer<BTreeMap<String, String>>> + Send;
     /// Settings in force.
     fn settings(&self, addr: &str) -> impl Future<Output = Answer<BTreeMap<String, String>>> + Send;
+    /// What a broker says of the replicas of its group; `None` from one that has no replicas.
+    fn replica_status(&self, addr: &str) -> impl Future<Output = Answer<Option<ReplicaStatus>>> + Send;
+    /// Tells the master to hand over to the replica called `to`, and waits until that leads.
+    fn hand_over(&self, addr: &str, to: &str) -> impl Future<Output = Answer<()>> + Send;
     /// Changes settings of the running broker.
     fn change_settings(
         &self,
@@ -192,6 +197,14 @@ impl Brokers for RemoteBrokers {
 
     async fn settings(&self, addr: &str) -> Answer<BTreeMap<String, String>> {
         self.admin.broker_config(addr).await
+    }
+
+    async fn replica_status(&self, addr: &str) -> Answer<Option<ReplicaStatus>> {
+        self.admin.replica_status(addr).await
+    }
+
+    async fn hand_over(&self, addr: &str, to: &str) -> Answer<()> {
+        self.admin.switchover(addr, Some(to)).await.map(|_| ())
     }
 
     async fn change_settings(&self, addr: &str, settings: &BTreeMap<String, String>) -> Answer<()> {

@@ -2,6 +2,7 @@
 
 use bolide_api::yaml::WriteError;
 use bolide_client::ClientError;
+use bolide_replication::StateError;
 
 /// Failure of one reconcile.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub(crate) enum Error {
     /// A broker did not do what it was asked.
     #[error(transparent)]
     Broker(#[from] ClientError),
+    /// A group state could not be written.
+    #[error("a group state cannot be written: {0}")]
+    GroupState(#[from] StateError),
     /// Settings could not be written.
     #[error("settings cannot be written: {0}")]
     Settings(#[from] WriteError),
@@ -41,6 +45,7 @@ impl Error {
         match self {
             Self::Api { .. } => "api",
             Self::Broker(_) => "broker",
+            Self::GroupState(_) => "group_state",
             Self::Settings(_) => "settings",
         }
     }

@@ -15,6 +15,8 @@ use kube::client::Body;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
+mod replicas;
+
 /// How many writes may still happen, to the API server and to brokers together; `None` for any number.
 #[derive(Clone, Default)]
 pub(crate) struct Budget(Arc<Mutex<Option<usize>>>);
@@ -169,31 +171,41 @@ impl FakeApi {
         let replicas = set["spec"]["replicas"].as_u64().unwrap_or(0);
         let claim_labels = set["spec"]["volumeClaimTemplates"][0]["metadata"]["labels"].clone();
         let claim_spec = set["spec"]["volumeClaimTemplates"][0]["spec"].clone();
+        let arguments = set["spec"]["template"]["spec"]["containers"][0]["args"].clone();
         self.objects.lock().insert(path.to_owned(), set);
-        let pod = format!("api/v1/namespaces/{namespace}/pods/{name}-0");
-        if replicas == 0 {
-            self.objects.lock().remove(&pod);
-        } else if self.object(&pod).is_none() {
+        // before new pods come: whoever is away does not lead
+        replicas::settle(self, &namespace, &name);
+        for ordinal in 0..5 {
+            let pod = format!("api/v1/namespaces/{namespace}/pods/{name}-{ordinal}");
+            if ordinal >= replicas {
+                self.objects.lock().remove(&pod);
+                continue;
+            }
+            if self.object(&pod).is_some() {
+                continue;
+            }
+            let (_, group) = name.rsplit_once('-').expect("a number at the end");
             self.put(
                 &pod,
                 json!({
-                    "metadata": { "name": format!("{name}-0"), "namespace": namespace, "labels": labels },
-                    "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
+                    "metadata": { "name": format!("{name}-{ordinal}"), "namespace": namespace, "labels": labels },
+                    "spec": { "containers": [{ "args": arguments }] },
+                    "status": {
+                        "podIP": format!("10.244.{}.{ordinal}", group.parse::<u8>().expect("a number") + 1),
+                        "conditions": [{ "type": "Ready", "status": "True" }],
+                    },
                 }),
             );
-            let claim = format!("api/v1/namespaces/{namespace}/persistentvolumeclaims/data-{name}-0");
+            let claim = format!("api/v1/namespaces/{namespace}/persistentvolumeclaims/data-{name}-{ordinal}");
             if self.object(&claim).is_none() {
                 self.put(&claim, json!({
-                    "metadata": { "name": format!("data-{name}-0"), "namespace": namespace, "labels": claim_labels },
+                    "metadata": { "name": format!("data-{name}-{ordinal}"), "namespace": namespace, "labels": claim_labels },
                     "spec": claim_spec,
                 }));
             }
         }
-        let master = format!("api/v1/namespaces/{namespace}/services/{name}-master");
-        if let Some(mut service) = self.object(&master) {
-            service["spec"]["selector"] =
-                json!({ "statefulset.kubernetes.io/pod-name": format!("{name}-0") });
-            self.objects.lock().insert(master, service);
+        if replicas > 0 {
+            replicas::point(self, &namespace, &name);
         }
     }
 
@@ -217,6 +229,15 @@ impl FakeApi {
             },
             ("GET", None) => (StatusCode::OK, self.listed(&target.collection, query)),
             (_, _) if !self.budget.take() => failure(StatusCode::INTERNAL_SERVER_ERROR),
+            ("POST", None) => {
+                let name = body["metadata"]["name"].as_str().unwrap_or_default();
+                let key = format!("{}/{name}", target.collection);
+                if self.object(&key).is_some() {
+                    return failure(StatusCode::CONFLICT);
+                }
+                self.put(&key, body.clone());
+                (StatusCode::CREATED, body.clone())
+            }
             ("DELETE", Some(key)) => match self.objects.lock().remove(&key) {
                 Some(_) => (StatusCode::OK, json!({ "kind": "Status", "status": "Success" })),
                 None => failure(StatusCode::NOT_FOUND),
@@ -226,6 +247,10 @@ impl FakeApi {
                 let held = objects.get(&key).cloned();
                 if held.is_none() && !content.contains("apply-patch") {
                     return failure(StatusCode::NOT_FOUND);
+                }
+                let version = &body["metadata"]["resourceVersion"];
+                if !version.is_null() && held.as_ref().is_some_and(|held| held["metadata"]["resourceVersion"] != *version) {
+                    return failure(StatusCode::CONFLICT);
                 }
                 let mut merged = held.clone().unwrap_or_else(|| json!({}));
                 if target.sub.as_deref() == Some("status") {

@@ -12,6 +12,7 @@ use bolide_api::{BrokerSet, ConsumerGroup, Topic};
 use bolide_telemetry::{AdminServer, Readiness};
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::client::ClientBuilder;
 use kube::core::NamespaceResourceScope;
@@ -126,7 +127,8 @@ async fn controllers(
         .owns(scope.api::<Deployment>(), ours())
         .owns(scope.api::<StatefulSet>(), ours())
         .owns(scope.api::<Service>(), ours())
-        .watches(scope.api::<Pod>(), ours(), set_of_pod)
+        .watches(scope.api::<Pod>(), ours(), set_of)
+        .watches(scope.api::<Lease>(), ours(), set_of)
         .graceful_shutdown_on(until(stop.clone()))
         .run(broker_set_step, retry, reconciler(&ctx))
         .for_each(|_| async {});
@@ -203,10 +205,10 @@ impl Scope {
     }
 }
 
-/// A pod is not owned by the set itself but by a StatefulSet; its label names the set.
-fn set_of_pod(pod: Pod) -> Option<ObjectRef<BrokerSet>> {
-    let cluster = pod.labels().get(bolide_resources::labels::CLUSTER)?;
-    Some(ObjectRef::new(cluster).within(&pod.namespace()?))
+/// A pod is not owned by the set itself but by a StatefulSet, and a group's Lease by nobody; their label names the set.
+fn set_of<K: Resource>(object: K) -> Option<ObjectRef<BrokerSet>> {
+    let cluster = object.labels().get(bolide_resources::labels::CLUSTER)?;
+    Some(ObjectRef::new(cluster).within(&object.namespace()?))
 }
 
 /// Something of a set that matters to some of its topics or groups.

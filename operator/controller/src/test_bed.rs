@@ -33,7 +33,7 @@ pub(crate) struct TestBed {
 impl TestBed {
     pub(crate) fn new() -> Self {
         let api = FakeApi::default();
-        let brokers = FakeBrokers::with_budget(api.budget.clone());
+        let brokers = FakeBrokers::of(api.clone());
         let (seen_sets, sets) = reflector::store();
         let (seen_topics, topics) = reflector::store();
         let (seen_groups, groups) = reflector::store();

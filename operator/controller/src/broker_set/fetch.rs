@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bolide_api::common::Quantity;
 use bolide_resources::{Cluster, labels};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource, ResourceExt};
@@ -22,6 +23,8 @@ pub(crate) struct Found {
     pub(crate) stateful_sets: BTreeMap<u32, StatefulSet>,
     /// By name.
     pub(crate) services: BTreeMap<String, Service>,
+    /// Leases with group states, by number of the group; they have no owner.
+    pub(crate) leases: BTreeMap<u32, Lease>,
     /// Nameserver pods.
     pub(crate) nameserver_pods: Vec<Pod>,
     /// Broker pods.
@@ -40,12 +43,15 @@ impl Found {
         let stateful_sets: Vec<StatefulSet> = owned(client, cluster, &of(labels::BROKER)).await?;
         let services: Vec<Service> = owned(client, cluster, &all).await?;
         let pods: Vec<Pod> = list(client, &cluster.namespace, &all).await?;
+        // before the claims: where there is none, nobody can have written this state since
+        let leases: Vec<Lease> = list(client, &cluster.namespace, &of(labels::BROKER)).await?;
         let (pods, nameserver_pods) = pods.into_iter().partition(|pod| group_of(pod).is_some());
         Ok(Self {
             nameserver_pods,
             nameservers: deployments.into_iter().next(),
             stateful_sets: stateful_sets.into_iter().filter_map(|set| Some((group_of(&set)?, set))).collect(),
             services: services.into_iter().map(|service| (service.name_any(), service)).collect(),
+            leases: leases.into_iter().filter_map(|lease| Some((group_of(&lease)?, lease))).collect(),
             pods,
             claims: list(client, &cluster.namespace, &of(labels::BROKER)).await?,
         })
@@ -61,10 +67,20 @@ impl Found {
         self.services.get(service).and_then(cluster_ip)
     }
 
-    /// The pods of a group that are not on their way out.
+    /// The pods of a group.
     pub(crate) fn pods_of(&self, group: u32) -> impl Iterator<Item = &Pod> {
         self.pods.iter().filter(move |pod| group_of(*pod) == Some(group))
     }
+
+    /// The claims of a group.
+    pub(crate) fn claims_of(&self, group: u32) -> impl Iterator<Item = &PersistentVolumeClaim> {
+        self.claims.iter().filter(move |claim| group_of(*claim) == Some(group))
+    }
+}
+
+/// The number of a pod in its group, from the name of the pod or of its claim.
+pub(crate) fn ordinal(name: &str) -> u32 {
+    name.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(u32::MAX)
 }
 
 /// Objects with these labels that belong to this set and are not being deleted.

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bolide_client::ClientError;
 use bolide_resources::{Cluster, Group, names};
+use bolide_wire::body::replica::{PeerStatus, ReplicaStatus};
 
 use crate::brokers::Brokers;
 use crate::context::Context;
@@ -11,12 +13,27 @@ use crate::context::Context;
 pub(crate) type Seen = BTreeMap<u32, Master>;
 
 /// The master of a group, as clients meet it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Master {
     /// How full its disk is, if it says so.
     pub(crate) disk_percent: Option<u32>,
     /// A nameserver tells clients of it.
     pub(crate) registered: bool,
+    /// What it says of its replicas; `None` when it runs as one that has none.
+    pub(crate) replicas: Option<ReplicaStatus>,
+}
+
+impl Master {
+    /// Whether it knows of a replica: one that was added since it started it does not.
+    pub(crate) fn knows(&self, pod: &str) -> bool {
+        let Some(status) = &self.replicas else { return false };
+        status.replica_name == pod || status.replicas.iter().any(|peer| peer.name == pod)
+    }
+
+    /// What it says of another replica.
+    pub(crate) fn peer(&self, pod: &str) -> Option<&PeerStatus> {
+        self.replicas.as_ref()?.replicas.iter().find(|peer| peer.name == pod)
+    }
 }
 
 /// Asks the master of every group, at the address that clients use, and a nameserver at the address of their Service.
@@ -35,11 +52,16 @@ pub(crate) async fn observe<B: Brokers>(
         BTreeSet::new()
     });
     let asked = groups.iter().map(async |group| {
-        let runtime = ctx.brokers.runtime(&address(group)?).await;
-        match runtime {
-            Ok(runtime) => {
+        let address = address(group)?;
+        let said = async {
+            let runtime = ctx.brokers.runtime(&address).await?;
+            let replicas = if group.replicated { ctx.brokers.replica_status(&address).await? } else { None };
+            Ok::<_, ClientError>((runtime, replicas))
+        };
+        match said.await {
+            Ok((runtime, replicas)) => {
                 let registered = registered.contains(&names::group(&cluster.name, group.number));
-                Some((group.number, Master { disk_percent: disk_percent(&runtime), registered }))
+                Some((group.number, Master { disk_percent: disk_percent(&runtime), registered, replicas }))
             }
             Err(error) => {
                 tracing::debug!(%error, group = group.number, "the master does not answer");

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use bolide_api::broker_set::BrokerGroupStatus;
-use bolide_api::status::{READY, set_condition};
+use bolide_api::broker_set::{BrokerGroupStatus, BrokerReplicaStatus};
+use bolide_api::status::{Condition, READY, set_condition};
 use bolide_api::{BrokerSet, BrokerSetStatus};
 use bolide_resources::{Cluster, Group, labels, names};
 
 use super::fetch::{Found, is_ready};
+use super::group_state::{Held, States};
 use super::joining::{self, Joining};
 use super::leaving::Leaving;
 use super::observe::{self, Seen};
@@ -23,12 +24,22 @@ const STORAGE_RESIZED: &str = "StorageResized";
 /// Says whether running brokers took the settings that need no restart; only there once one did not.
 const SETTINGS_APPLIED: &str = "SettingsApplied";
 
-/// Everything that the status is made from.
-pub(crate) struct View<'a> {
+/// Says whether every replica holds every acknowledged message; only of sets with replicas.
+const IN_SYNC: &str = "InSync";
+
+/// What was found.
+#[derive(Clone, Copy)]
+pub(crate) struct Facts<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) found: &'a Found,
     pub(crate) groups: &'a [Group],
+    pub(crate) states: &'a States,
     pub(crate) seen: &'a Seen,
+}
+
+/// Everything that the status is made from.
+pub(crate) struct View<'a> {
+    pub(crate) facts: Facts<'a>,
     pub(crate) joining: &'a BTreeMap<u32, Joining>,
     pub(crate) leaving: &'a BTreeMap<u32, Leaving>,
     pub(crate) next: &'a Next,
@@ -48,19 +59,15 @@ pub(crate) fn invalid<B>(ctx: &Context<B>, set: &BrokerSet, sentence: &str) -> B
 }
 
 /// The status of a set that the operator does not touch for now.
-pub(crate) fn paused<B>(
-    ctx: &Context<B>,
-    set: &BrokerSet,
-    cluster: &Cluster,
-    found: &Found,
-    groups: &[Group],
-    seen: &Seen,
-) -> BrokerSetStatus {
-    let mut status = facts(set, cluster, found, groups, seen, &joining::joined(set), &BTreeMap::new());
+pub(crate) fn paused<B>(ctx: &Context<B>, set: &BrokerSet, facts: Facts<'_>) -> BrokerSetStatus {
+    let mut status = facts.status(set, &joining::joined(set), &BTreeMap::new());
     let generation = set.metadata.generation;
     let message = "spec.paused is true: the operator changes nothing";
     set_condition(&mut status.conditions, ctx.condition(PROGRESSING, false, "Paused", message, generation));
-    let (ready, _, sentence) = readiness(cluster, found, groups, seen);
+    if let Some(in_sync) = facts.in_sync(ctx, generation) {
+        set_condition(&mut status.conditions, in_sync);
+    }
+    let (ready, _, sentence) = facts.readiness();
     let sentence = format!("paused; {sentence}");
     set_condition(&mut status.conditions, ctx.condition(READY, ready, "Paused", sentence, generation));
     status
@@ -68,25 +75,32 @@ pub(crate) fn paused<B>(
 
 /// The status after a run, and whether nothing is left to do.
 pub(crate) fn build<B>(ctx: &Context<B>, set: &BrokerSet, view: View<'_>) -> (BrokerSetStatus, bool) {
-    let mut status = facts(set, view.cluster, view.found, view.groups, view.seen, view.joining, view.leaving);
+    let facts = view.facts;
+    let mut status = facts.status(set, view.joining, view.leaving);
     let generation = set.metadata.generation;
-    let (ready, reason, message) = readiness(view.cluster, view.found, view.groups, view.seen);
+    if let Some(in_sync) = facts.in_sync(ctx, generation) {
+        set_condition(&mut status.conditions, in_sync);
+    }
+    let (ready, reason, message) = facts.readiness();
     set_condition(&mut status.conditions, ctx.condition(READY, ready, reason, message.clone(), generation));
     let joins = view.joining.iter().find_map(|(number, joining)| match joining {
-        Joining::Waits(why) => Some(format!("{} {why}", names::group(&view.cluster.name, *number))),
+        Joining::Waits(why) => Some(format!("{} {why}", names::group(&facts.cluster.name, *number))),
         Joining::Joined => None,
     });
     let waits = view.leaving.iter().find_map(|(number, leaving)| match leaving {
-        Leaving::Waits(why) => Some(format!("{} {why}", names::group(&view.cluster.name, *number))),
+        Leaving::Waits(why) => Some(format!("{} {why}", names::group(&facts.cluster.name, *number))),
         Leaving::Gone => None,
     });
     let progress = match (view.next, waits, view.volumes) {
         (Next::Replace { pod, why, .. }, _, _) => Some(("RollingOut", format!("replacing {pod}: {why}"))),
+        (Next::HandOver { from, to, .. }, _, _) => {
+            Some(("RollingOut", format!("{from} hands over to {to}, so that its pod can go")))
+        }
         (Next::Waits(why), _, _) => Some(("RollingOut", why.clone())),
         (Next::Done, _, _) if ready && joins.is_some() => Some(("GroupJoining", joins.unwrap_or_default())),
         (Next::Done, Some(why), _) => Some(("GroupLeaving", why)),
         (Next::Done, None, Volumes::Growing(what)) => Some(("Expanding", what.clone())),
-        (Next::Done, None, _) if !ready && !view.cluster.spec.stopped => Some((reason, message)),
+        (Next::Done, None, _) if !ready && !facts.cluster.spec.stopped => Some((reason, message)),
         (Next::Done, None, _) => None,
     };
     let condition = match &progress {
@@ -94,10 +108,10 @@ pub(crate) fn build<B>(ctx: &Context<B>, set: &BrokerSet, view: View<'_>) -> (Br
         None => ctx.condition(PROGRESSING, false, "Settled", "everything is as the spec asks", generation),
     };
     set_condition(&mut status.conditions, condition);
-    let wanted = &view.cluster.spec.storage.size;
+    let wanted = &facts.cluster.spec.storage.size;
     // groups keep the size that they were made with in their claim template: it tells that volumes have grown since
     let known = bolide_api::status::condition(&status.conditions, STORAGE_RESIZED).is_some()
-        || view.groups.iter().any(|group| group.claim_size != *wanted);
+        || facts.groups.iter().any(|group| group.claim_size != *wanted);
     let resized = match view.volumes {
         Volumes::AsWanted if !known => None,
         Volumes::AsWanted => {
@@ -128,53 +142,162 @@ pub(crate) fn build<B>(ctx: &Context<B>, set: &BrokerSet, view: View<'_>) -> (Br
     if let Some(settings) = settings {
         set_condition(&mut status.conditions, settings);
     }
-    let settled = progress.is_none() && (ready || view.cluster.spec.stopped);
+    let settled = progress.is_none() && (ready || facts.cluster.spec.stopped);
     (status, settled)
 }
 
-/// Whether clients can use the whole set, a word for why not, and a sentence.
-fn readiness(
-    cluster: &Cluster,
-    found: &Found,
-    groups: &[Group],
-    seen: &Seen,
-) -> (bool, &'static str, String) {
-    if cluster.spec.stopped {
-        return (
-            false,
-            "Stopped",
-            "spec.stopped is true: no pod runs; data and addresses are kept".to_owned(),
-        );
+impl Facts<'_> {
+    /// Whether clients can use the whole set, a word for why not, and a sentence.
+    fn readiness(self) -> (bool, &'static str, String) {
+        let (cluster, found) = (self.cluster, self.found);
+        if cluster.spec.stopped {
+            let sentence = "spec.stopped is true: no pod runs; data and addresses are kept";
+            return (false, "Stopped", sentence.to_owned());
+        }
+        let (nameservers, wanted) = (nameservers_ready(found), cluster.spec.nameservers.replicas);
+        if nameservers == 0 {
+            return (false, "NameserversNotReady", format!("0 of {wanted} nameservers are ready"));
+        }
+        let waiting: Vec<String> = self
+            .groups
+            .iter()
+            .filter(|group| !group.draining)
+            .filter_map(|group| self.group_trouble(group))
+            .collect();
+        if !waiting.is_empty() {
+            return (false, "BrokersNotReady", waiting.join("; "));
+        }
+        if nameservers < wanted {
+            let sentence = format!("{nameservers} of {wanted} nameservers are ready");
+            return (false, "NameserversNotReady", sentence);
+        }
+        let groups = cluster.spec.groups;
+        (true, "Ready", format!("{groups} broker groups and {nameservers} nameservers serve"))
     }
-    let (nameservers, wanted) = (nameservers_ready(found), cluster.spec.nameservers.replicas);
-    if nameservers == 0 {
-        return (false, "NameserversNotReady", format!("0 of {wanted} nameservers are ready"));
-    }
-    let mut waiting = Vec::new();
-    for group in groups.iter().filter(|group| !group.draining) {
-        let name = names::group(&cluster.name, group.number);
-        let ready = ready_pods(found, group.number);
-        if ready < cluster.spec.replicas {
-            let pods = found.pods_of(group.number).next();
-            let why = pods.and_then(trouble).map(|why| format!(": {why}")).unwrap_or_default();
-            waiting.push(format!("{name} has {ready} of {} pods ready{why}", cluster.spec.replicas));
-        } else {
-            match seen.get(&group.number) {
-                None => waiting.push(format!("{name} does not answer at the address of its master")),
-                Some(master) if !master.registered => {
-                    waiting.push(format!("{name} has not registered with a nameserver yet"));
-                }
-                Some(_) => {}
+
+    /// Why a group is not as it should be.
+    fn group_trouble(self, group: &Group) -> Option<String> {
+        let name = names::group(&self.cluster.name, group.number);
+        if let Some(Held::Lost(why)) = self.states.get(&group.number) {
+            return Some(why.clone());
+        }
+        let ready = ready_pods(self.found, group.number);
+        if ready < group.replicas {
+            let mut pods = self.found.pods_of(group.number).filter(|pod| !is_ready(pod));
+            let why = pods.find_map(trouble).map(|why| format!(": {why}")).unwrap_or_default();
+            return Some(format!("{name} has {ready} of {} pods ready{why}", group.replicas));
+        }
+        match self.seen.get(&group.number) {
+            None => Some(format!("{name} does not answer at the address of its master")),
+            Some(master) if !master.registered => {
+                Some(format!("{name} has not registered with a nameserver yet"))
             }
+            Some(_) => None,
         }
     }
-    if !waiting.is_empty() {
-        return (false, "BrokersNotReady", waiting.join("; "));
+
+    /// The condition that says whether every replica holds every acknowledged message.
+    fn in_sync<B>(self, ctx: &Context<B>, generation: Option<i64>) -> Option<Condition> {
+        let replicated = || self.groups.iter().filter(|group| group.replicated);
+        replicated().next()?;
+        let condition =
+            |holds, reason, message: String| Some(ctx.condition(IN_SYNC, holds, reason, message, generation));
+        let lost = self.states.values().find_map(|held| match held {
+            Held::Lost(why) => Some(why.clone()),
+            _ => None,
+        });
+        if let Some(why) = lost {
+            return condition(false, "GroupStateLost", why);
+        }
+        let behind: Vec<String> = replicated().flat_map(|group| self.behind(group)).collect();
+        if behind.is_empty() {
+            let message = "every replica holds every acknowledged message";
+            condition(true, "InSync", message.to_owned())
+        } else {
+            condition(false, "OutOfSync", format!("{} not in sync", behind.join(", ")))
+        }
     }
-    if nameservers < wanted {
-        return (false, "NameserversNotReady", format!("{nameservers} of {wanted} nameservers are ready"));
+
+    /// The replicas of a group that are not in sync.
+    fn behind(self, group: &Group) -> Vec<String> {
+        let replicas = (0..group.replicas).map(|ordinal| names::pod(&self.cluster.name, group.number, ordinal));
+        let held = self.states.get(&group.number);
+        replicas.filter(|pod| !held.is_some_and(|held| held.has(pod))).collect()
     }
-    (true, "Ready", format!("{} broker groups and {nameservers} nameservers serve", cluster.spec.groups))
+
+    fn replicas(self, group: &Group) -> Vec<BrokerReplicaStatus> {
+        let Some(held) = self.states.get(&group.number).filter(|_| group.replicated) else { return Vec::new() };
+        let replicas = (0..group.replicas).map(|ordinal| names::pod(&self.cluster.name, group.number, ordinal));
+        replicas
+            .map(|pod| {
+                let in_sync = held.has(&pod);
+                let peer = self.seen.get(&group.number).and_then(|master| master.peer(&pod));
+                // rounded, so that a status is not written for each byte; one in sync lacks what is on its way only
+                let lag = peer.and_then(|peer| peer.lag_bytes).filter(|_| !in_sync);
+                let lag_bytes = lag.and_then(u64::checked_next_power_of_two);
+                BrokerReplicaStatus { pod, in_sync, lag_bytes }
+            })
+            .collect()
+    }
+
+    fn status(
+        self,
+        set: &BrokerSet,
+        joining: &BTreeMap<u32, Joining>,
+        leaving: &BTreeMap<u32, Leaving>,
+    ) -> BrokerSetStatus {
+        let (cluster, found) = (self.cluster, self.found);
+        let old = set.status.as_ref();
+        let staying = self.groups.iter().filter(|group| leaving.get(&group.number) != Some(&Leaving::Gone));
+        let group_statuses: Vec<BrokerGroupStatus> = staying
+            .map(|group| BrokerGroupStatus {
+                name: names::group(&cluster.name, group.number),
+                master: self.master(group.number),
+                address: observe::address(group),
+                epoch: self
+                    .states
+                    .get(&group.number)
+                    .and_then(Held::known)
+                    .map(|state| state.epoch.0)
+                    .filter(|epoch| *epoch > 0),
+                replicas: self.replicas(group),
+                ready: ready_pods(found, group.number),
+                joined: joining.get(&group.number).is_some_and(|joining| *joining == Joining::Joined),
+                disk_percent: self.seen.get(&group.number).and_then(|master| master.disk_percent),
+                progress: progress(joining, leaving, group.number),
+            })
+            .collect();
+        let wanted_brokers = if cluster.spec.stopped { 0 } else { cluster.spec.groups * cluster.spec.replicas };
+        let wanted_nameservers = if cluster.spec.stopped { 0 } else { cluster.spec.nameservers.replicas };
+        let ready: u32 = group_statuses.iter().map(|group| group.ready).sum();
+        let masters: Vec<&str> =
+            group_statuses.iter().filter_map(|group| group.master.as_deref()).take(4).collect();
+        let fullest = group_statuses.iter().filter_map(|group| group.disk_percent).max();
+        let replicas = || group_statuses.iter().flat_map(|group| &group.replicas);
+        let in_sync = replicas().filter(|replica| replica.in_sync).count();
+        BrokerSetStatus {
+            observed_generation: set.metadata.generation,
+            conditions: old.map(|old| old.conditions.clone()).unwrap_or_default(),
+            address: Some(names::client_address(&cluster.name)),
+            brokers: Some(format!("{ready}/{wanted_brokers}")),
+            nameservers: Some(format!("{}/{wanted_nameservers}", nameservers_ready(found))),
+            nameserver_pods: nameserver_pods(found),
+            masters: (!masters.is_empty()).then(|| masters.join(",")),
+            in_sync: replicas().next().map(|_| format!("{in_sync}/{}", replicas().count())),
+            disk: fullest.map(|percent| format!("{percent}%")),
+            groups: group_statuses,
+        }
+    }
+
+    /// The pod that leads a group: by its group state, else the one that the broker in it has pointed the Service of the master to.
+    fn master(self, group: u32) -> Option<String> {
+        if let Some(master) = self.states.get(&group).and_then(Held::master) {
+            return Some(master.to_owned());
+        }
+        let service = self.found.services.get(&names::master(&self.cluster.name, group))?;
+        let selector = service.spec.as_ref()?.selector.as_ref()?;
+        selector.get(labels::POD_NAME).cloned()
+    }
 }
 
 /// Why a pod does not run, as the kubelet or the scheduler says.
@@ -193,54 +316,6 @@ fn trouble(pod: &k8s_openapi::api::core::v1::Pod) -> Option<String> {
             .find_map(|condition| condition.message.clone())
     };
     waiting.or_else(unscheduled)
-}
-
-fn facts(
-    set: &BrokerSet,
-    cluster: &Cluster,
-    found: &Found,
-    groups: &[Group],
-    seen: &Seen,
-    joining: &BTreeMap<u32, Joining>,
-    leaving: &BTreeMap<u32, Leaving>,
-) -> BrokerSetStatus {
-    let old = set.status.as_ref();
-    let staying = groups.iter().filter(|group| leaving.get(&group.number) != Some(&Leaving::Gone));
-    let group_statuses: Vec<BrokerGroupStatus> = staying
-        .map(|group| BrokerGroupStatus {
-            name: names::group(&cluster.name, group.number),
-            master: master(cluster, found, group.number),
-            address: observe::address(group),
-            ready: ready_pods(found, group.number),
-            joined: joining.get(&group.number).is_some_and(|joining| *joining == Joining::Joined),
-            disk_percent: seen.get(&group.number).and_then(|master| master.disk_percent),
-            progress: progress(joining, leaving, group.number),
-        })
-        .collect();
-    let wanted_brokers = if cluster.spec.stopped { 0 } else { cluster.spec.groups * cluster.spec.replicas };
-    let wanted_nameservers = if cluster.spec.stopped { 0 } else { cluster.spec.nameservers.replicas };
-    let ready: u32 = group_statuses.iter().map(|group| group.ready).sum();
-    let masters: Vec<&str> =
-        group_statuses.iter().filter_map(|group| group.master.as_deref()).take(4).collect();
-    let fullest = group_statuses.iter().filter_map(|group| group.disk_percent).max();
-    BrokerSetStatus {
-        observed_generation: set.metadata.generation,
-        conditions: old.map(|old| old.conditions.clone()).unwrap_or_default(),
-        address: Some(names::client_address(&cluster.name)),
-        brokers: Some(format!("{ready}/{wanted_brokers}")),
-        nameservers: Some(format!("{}/{wanted_nameservers}", nameservers_ready(found))),
-        nameserver_pods: nameserver_pods(found),
-        masters: (!masters.is_empty()).then(|| masters.join(",")),
-        disk: fullest.map(|percent| format!("{percent}%")),
-        groups: group_statuses,
-    }
-}
-
-/// The pod that leads a group: the one that the broker in it has pointed the Service of the master to.
-fn master(cluster: &Cluster, found: &Found, group: u32) -> Option<String> {
-    let service = found.services.get(&names::master(&cluster.name, group))?;
-    let selector = service.spec.as_ref()?.selector.as_ref()?;
-    selector.get(labels::POD_NAME).cloned()
 }
 
 fn ready_pods(found: &Found, group: u32) -> u32 {

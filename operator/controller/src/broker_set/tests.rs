@@ -1,3 +1,5 @@
+mod replicas;
+
 use bolide_api::BrokerSetSpec;
 use bolide_api::broker_set::ClaimRetention;
 use bolide_api::common::Quantity;
@@ -59,7 +61,7 @@ async fn the_broker_registers_the_address_of_its_masters_service() {
 #[tokio::test]
 async fn a_bad_spec_changes_nothing_and_is_named() {
     let mut bed = TestBed::new();
-    bed.put_set(BrokerSetSpec { replicas: 3, ..spec(1) });
+    bed.put_set(BrokerSetSpec { replicas: 6, ..spec(1) });
     bed.converge().await;
     assert_eq!(reason(&bed, "Ready"), Some((ConditionStatus::False, "Invalid".into())));
     assert_eq!(bed.api.paths(), [SET]);

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bolide_client::desired::OrderChange;
 use bolide_client::{ClientError, ConsumedQueue, QueueStats, ResetTo};
 use bolide_wire::body::group::SubscriptionGroupConfig;
+use bolide_wire::body::replica::ReplicaStatus;
 use bolide_wire::body::topic::TopicConfig;
 use parking_lot::Mutex;
 
 use super::{Answer, Brokers};
-use crate::fake_api::Budget;
+use crate::fake_api::FakeApi;
 
 /// What one broker knows.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,13 +33,13 @@ pub(crate) struct FakeBrokers {
     states: Arc<Mutex<BTreeMap<String, State>>>,
     /// Broker groups that no nameserver knows.
     pub(crate) unregistered: Arc<Mutex<BTreeSet<String>>>,
-    budget: Budget,
+    api: FakeApi,
 }
 
 impl FakeBrokers {
-    /// Brokers whose writes count against `budget`.
-    pub(crate) fn with_budget(budget: Budget) -> Self {
-        Self { states: Arc::default(), unregistered: Arc::default(), budget }
+    /// Brokers in the pods that `api` has; their writes count against its budget.
+    pub(crate) fn of(api: FakeApi) -> Self {
+        Self { states: Arc::default(), unregistered: Arc::default(), api }
     }
 
     pub(crate) fn edit(&self, addr: &str, change: impl FnOnce(&mut State)) {
@@ -57,7 +58,7 @@ impl FakeBrokers {
 
     fn write(&self, addr: &str, write: impl FnOnce(&mut State)) -> Answer<()> {
         self.read(addr, |_| ())?;
-        if !self.budget.take() {
+        if !self.api.budget.take() {
             return Err(failed(addr, "stopped"));
         }
         self.edit(addr, write);
@@ -170,6 +171,15 @@ impl Brokers for FakeBrokers {
 
     async fn settings(&self, addr: &str) -> Answer<BTreeMap<String, String>> {
         self.read(addr, |state| state.settings.clone())
+    }
+
+    async fn replica_status(&self, addr: &str) -> Answer<Option<ReplicaStatus>> {
+        self.read(addr, |_| self.api.replica_status(addr))
+    }
+
+    async fn hand_over(&self, addr: &str, to: &str) -> Answer<()> {
+        self.write(addr, |_| ())?;
+        if self.api.hand_over(addr, to) { Ok(()) } else { Err(failed(addr, "it cannot lead")) }
     }
 
     async fn change_settings(&self, addr: &str, settings: &BTreeMap<String, String>) -> Answer<()> {
