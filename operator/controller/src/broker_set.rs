@@ -63,7 +63,8 @@ pub(crate) async fn reconcile<B: Brokers>(ctx: &Context<B>, set: &BrokerSet) -> 
         let groups = groups(&cluster, &found, &states);
         let namesrv = found.cluster_ip(&names::nameserver(&cluster.name));
         let seen = observe::observe(ctx, &cluster, namesrv.as_deref(), &groups).await;
-        let view = status::Facts { cluster: &cluster, found: &found, groups: &groups, states: &states, seen: &seen };
+        let view =
+            status::Facts { cluster: &cluster, found: &found, groups: &groups, states: &states, seen: &seen };
         write(ctx, set, status::paused(ctx, set, view)).await?;
         return Ok(Action::requeue(LATER));
     }
@@ -289,7 +290,9 @@ async fn remove_unwanted(
     found: &Found,
 ) -> Result<(), Error> {
     for (name, service) in &found.services {
-        let Some(group) = groups.iter().find(|group| group_of(service) == Some(group.number)) else { continue };
+        let Some(group) = groups.iter().find(|group| group_of(service) == Some(group.number)) else {
+            continue;
+        };
         let role =
             service.labels().get(bolide_resources::labels::ROLE).and_then(|role| role.strip_prefix("slave-"));
         if role.and_then(|id| id.parse::<u32>().ok()).is_some_and(|id| id >= group.replicas) {

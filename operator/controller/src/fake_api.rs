@@ -1,5 +1,5 @@
-//! An API server in memory for tests: stores objects by path, merges what is applied, and can stop taking writes after any
-//! number of them. [`FakeApi::settle`] does what Kubernetes' own controllers, the kubelet and the brokers would do.
+//! An API server in memory for tests: stores objects by path, merges what is applied, and lets somebody look before
+//! each write. [`FakeApi::settle`] does what Kubernetes' own controllers, the kubelet and the brokers would do.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -17,36 +17,30 @@ use serde_json::{Map, Value, json};
 
 mod replicas;
 
-/// How many writes may still happen, to the API server and to brokers together; `None` for any number.
+type Look = Box<dyn FnMut() + Send>;
+
+/// The writes to the API server and to brokers together: somebody may look before each.
 #[derive(Clone, Default)]
-pub(crate) struct Budget(Arc<Mutex<Option<usize>>>);
+pub(crate) struct Writes(Arc<Mutex<Option<Look>>>);
 
-impl Budget {
-    pub(crate) fn set(&self, writes: Option<usize>) {
-        *self.0.lock() = writes;
+impl Writes {
+    /// From now on `look` is called before each write.
+    pub(crate) fn look_before_each(&self, look: impl FnMut() + Send + 'static) {
+        *self.0.lock() = Some(Box::new(look));
     }
 
-    /// Takes one; false when there is none left.
-    pub(crate) fn take(&self) -> bool {
-        match self.0.lock().as_mut() {
-            None => true,
-            Some(0) => false,
-            Some(left) => {
-                *left -= 1;
-                true
-            }
+    /// A write is about to happen.
+    pub(crate) fn begin(&self) {
+        if let Some(look) = self.0.lock().as_mut() {
+            look();
         }
-    }
-
-    pub(crate) fn is_used_up(&self) -> bool {
-        *self.0.lock() == Some(0)
     }
 }
 
 #[derive(Clone, Default)]
 pub(crate) struct FakeApi {
     objects: Arc<Mutex<BTreeMap<String, Value>>>,
-    pub(crate) budget: Budget,
+    pub(crate) writes: Writes,
 }
 
 /// A request's path, taken apart.
@@ -96,6 +90,13 @@ impl FakeApi {
 
     pub(crate) fn remove(&self, path: &str) {
         self.objects.lock().remove(path);
+    }
+
+    /// A server with the same objects.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = Self::default();
+        copy.take_state_of(self);
+        copy
     }
 
     /// The same objects as another server.
@@ -222,13 +223,15 @@ impl FakeApi {
             return (StatusCode::CREATED, body.clone());
         }
         let key = target.name.as_ref().map(|name| format!("{}/{name}", target.collection));
+        if method != Method::GET {
+            self.writes.begin();
+        }
         match (method.as_str(), key) {
             ("GET", Some(key)) => match self.object(&key) {
                 Some(object) => (StatusCode::OK, object),
                 None => failure(StatusCode::NOT_FOUND),
             },
             ("GET", None) => (StatusCode::OK, self.listed(&target.collection, query)),
-            (_, _) if !self.budget.take() => failure(StatusCode::INTERNAL_SERVER_ERROR),
             ("POST", None) => {
                 let name = body["metadata"]["name"].as_str().unwrap_or_default();
                 let key = format!("{}/{name}", target.collection);
@@ -249,7 +252,9 @@ impl FakeApi {
                     return failure(StatusCode::NOT_FOUND);
                 }
                 let version = &body["metadata"]["resourceVersion"];
-                if !version.is_null() && held.as_ref().is_some_and(|held| held["metadata"]["resourceVersion"] != *version) {
+                if !version.is_null()
+                    && held.as_ref().is_some_and(|held| held["metadata"]["resourceVersion"] != *version)
+                {
                     return failure(StatusCode::CONFLICT);
                 }
                 let mut merged = held.clone().unwrap_or_else(|| json!({}));

@@ -1,13 +1,15 @@
 //! A whole world for reconcile tests: API server, brokers, caches and clock in memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bolide_api::{BrokerSet, BrokerSetSpec, ConsumerGroup, Topic};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::{reflector, watcher};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::brokers::fake::FakeBrokers;
+use crate::brokers::fake::{FakeBrokers, State};
 use crate::context::{Context, Seen};
 use crate::error::Error;
 use crate::events::Events;
@@ -139,36 +141,46 @@ impl TestBed {
     }
 }
 
-/// Runs `scenario`, from `start`, to its end, then again and again, stopping the operator after the first write, the second, and so on, each
-/// time starting it anew: the end must be the same. Returns the number of writes.
+/// Runs `scenario`, from `start`, to its end, looking at the world before each write. From every one of those worlds, as an operator
+/// would find it that was stopped there, the end must be the same. Returns the number of different ones.
 pub(crate) async fn stopped_after_each_write(start: &TestBed, scenario: impl Fn(&TestBed)) -> usize {
     let mut whole = start.copy();
     scenario(&whole);
+    let worlds: Arc<Mutex<Vec<World>>> = Arc::default();
+    let (api, brokers, seen) = (whole.api.clone(), whole.brokers.clone(), worlds.clone());
+    let look = move || {
+        let world = World { of: (api.state(), brokers.states()), objects: api.copy() };
+        let mut seen = seen.lock();
+        if !seen.iter().any(|other| other.of == world.of) {
+            seen.push(world);
+        }
+    };
+    whole.api.writes.look_before_each(look);
     whole.converge().await;
     let wanted = (whole.api.state(), whole.brokers.states());
-    for writes in 0.. {
-        let mut bed = start.copy();
-        scenario(&bed);
-        bed.api.budget.set(Some(writes));
-        let mut stopped = false;
-        for _ in 0..20 {
-            stopped = bed.round().await.is_err() || bed.api.budget.is_used_up();
-            if stopped {
-                break;
-            }
-            bed.api.settle();
+    let worlds = std::mem::take(&mut *worlds.lock());
+    let count = worlds.len();
+    for (number, world) in worlds.into_iter().enumerate() {
+        let mut bed = TestBed::new();
+        bed.sets_are_given = start.sets_are_given;
+        bed.api.take_state_of(&world.objects);
+        for (address, state) in world.of.1 {
+            bed.brokers.edit(&address, |held| *held = state);
         }
-        bed.api.budget.set(None);
         bed.converge().await;
         let (objects, brokers) = (bed.api.state(), bed.brokers.states());
         let paths: BTreeSet<&String> = objects.keys().chain(wanted.0.keys()).collect();
         for path in paths {
-            assert_eq!(objects.get(path), wanted.0.get(path), "{path}, stopped after {writes} writes");
+            assert_eq!(objects.get(path), wanted.0.get(path), "{path}, stopped in world {number} of {count}");
         }
-        assert_eq!(brokers, wanted.1, "stopped after {writes} writes");
-        if !stopped || writes > 200 {
-            return writes;
-        }
+        assert_eq!(brokers, wanted.1, "stopped in world {number} of {count}");
     }
-    unreachable!("the loop ends when no write is left to stop after")
+    count
+}
+
+/// Everything at one moment.
+struct World {
+    /// Without what counts writes.
+    of: (BTreeMap<String, Value>, BTreeMap<String, State>),
+    objects: FakeApi,
 }

@@ -90,15 +90,15 @@ mod tests {
     #[test]
     fn a_failover_is_two_changes_and_the_return_of_the_other_is_one() {
         let reasons = |before: &BrokerSetStatus, after: &BrokerSetStatus| {
-            changes(before, after).into_iter().map(|change| (change.is_bad, change.reason)).collect::<Vec<_>>()
+            changes(before, after)
+                .into_iter()
+                .map(|change| (change.is_bad, change.reason))
+                .collect::<Vec<_>>()
         };
         let before = status(3, "demo-broker-0-0", [true, true]);
         let failed_over = status(4, "demo-broker-0-1", [false, true]);
         assert_eq!(reasons(&before, &failed_over), [(false, "MasterChanged"), (true, "OutOfSync")]);
-        assert_eq!(
-            reasons(&failed_over, &status(4, "demo-broker-0-1", [true, true])),
-            [(false, "InSync")]
-        );
+        assert_eq!(reasons(&failed_over, &status(4, "demo-broker-0-1", [true, true])), [(false, "InSync")]);
         assert_eq!(
             reasons(&before, &status(4, "demo-broker-0-0", [true, true])),
             [(false, "MasterRestarted")]

@@ -122,7 +122,8 @@ pub(crate) fn replicas(cluster: &Cluster, found: &Found, group: u32, held: &Held
             let staying = held.in_sync().filter(|pod| stays(pod)).count();
             let enough = usize::try_from(cluster.spec.min_in_sync.max(1)).unwrap_or(usize::MAX);
             // where nobody runs, any member may lead next
-            let leads = running == 0 || state.master.as_ref().is_none_or(|master| stays(master.name.as_str()));
+            let leads =
+                running == 0 || state.master.as_ref().is_none_or(|master| stays(master.name.as_str()));
             if (leads && staying >= enough) || (running <= wanted && staying > 0) {
                 return wanted;
             }

@@ -69,7 +69,10 @@ pub(crate) fn next(now: Situation<'_>) -> Next {
     for group in now.groups {
         let Some(set) = now.found.stateful_sets.get(&group.number) else { continue };
         if !is_observed(set) {
-            return Next::Waits(format!("{} has just changed", names::group(&now.cluster.name, group.number)));
+            return Next::Waits(format!(
+                "{} has just changed",
+                names::group(&now.cluster.name, group.number)
+            ));
         }
         let revision = set.status.as_ref().and_then(|status| status.update_revision.as_deref());
         let outdated = |pod: &&Pod| {

@@ -220,14 +220,18 @@ impl Facts<'_> {
 
     /// The replicas of a group that are not in sync.
     fn behind(self, group: &Group) -> Vec<String> {
-        let replicas = (0..group.replicas).map(|ordinal| names::pod(&self.cluster.name, group.number, ordinal));
+        let replicas =
+            (0..group.replicas).map(|ordinal| names::pod(&self.cluster.name, group.number, ordinal));
         let held = self.states.get(&group.number);
         replicas.filter(|pod| !held.is_some_and(|held| held.has(pod))).collect()
     }
 
     fn replicas(self, group: &Group) -> Vec<BrokerReplicaStatus> {
-        let Some(held) = self.states.get(&group.number).filter(|_| group.replicated) else { return Vec::new() };
-        let replicas = (0..group.replicas).map(|ordinal| names::pod(&self.cluster.name, group.number, ordinal));
+        let Some(held) = self.states.get(&group.number).filter(|_| group.replicated) else {
+            return Vec::new();
+        };
+        let replicas =
+            (0..group.replicas).map(|ordinal| names::pod(&self.cluster.name, group.number, ordinal));
         replicas
             .map(|pod| {
                 let in_sync = held.has(&pod);
@@ -267,7 +271,8 @@ impl Facts<'_> {
                 progress: progress(joining, leaving, group.number),
             })
             .collect();
-        let wanted_brokers = if cluster.spec.stopped { 0 } else { cluster.spec.groups * cluster.spec.replicas };
+        let wanted_brokers =
+            if cluster.spec.stopped { 0 } else { cluster.spec.groups * cluster.spec.replicas };
         let wanted_nameservers = if cluster.spec.stopped { 0 } else { cluster.spec.nameservers.replicas };
         let ready: u32 = group_statuses.iter().map(|group| group.ready).sum();
         let masters: Vec<&str> =

@@ -51,8 +51,13 @@ pub(super) fn settle(api: &FakeApi, namespace: &str, group: &str) {
     let Some(mut state) = state(api, namespace, group) else { return };
     let running = running(api, namespace, group);
     let known = |name: &str| running.iter().find(|(running, _)| running == name).map(|(_, known)| *known);
-    let members: Vec<String> =
-        state["inSync"].as_array().expect("a list").iter().map(name).filter(|name| known(name).is_some()).collect();
+    let members: Vec<String> = state["inSync"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(name)
+        .filter(|name| known(name).is_some())
+        .collect();
     let before = state.clone();
     let leads = Some(name(&state["master"])).filter(|name| known(name).is_some());
     let Some(master) = leads.clone().or_else(|| members.first().cloned()) else { return };
@@ -123,7 +128,8 @@ impl FakeApi {
     pub(crate) fn hand_over(&self, addr: &str, to: &str) -> bool {
         let Some((namespace, group)) = self.group_at(addr) else { return false };
         let Some(mut state) = state(self, &namespace, &group) else { return false };
-        if !state["inSync"].as_array().is_some_and(|members| members.iter().any(|member| name(member) == to)) {
+        if !state["inSync"].as_array().is_some_and(|members| members.iter().any(|member| name(member) == to))
+        {
             return false;
         }
         state["epoch"] = json!(state["epoch"].as_u64().unwrap_or(0) + 1);

@@ -13,13 +13,15 @@ fn pair(replicas: u32) -> BrokerSetSpec {
 
 fn state(bed: &TestBed) -> Value {
     let lease = bed.api.object(LEASE).expect("a Lease");
-    let text = lease["metadata"]["annotations"]["bolide.dev/group-state"].as_str().expect("a state").to_owned();
+    let text =
+        lease["metadata"]["annotations"]["bolide.dev/group-state"].as_str().expect("a state").to_owned();
     serde_json::from_str(&text).expect("JSON")
 }
 
 fn pods(bed: &TestBed) -> Vec<String> {
     let paths = bed.api.paths();
-    let pods = paths.iter().filter_map(|path| path.strip_prefix("api/v1/namespaces/shop/pods/demo-broker-0-"));
+    let pods =
+        paths.iter().filter_map(|path| path.strip_prefix("api/v1/namespaces/shop/pods/demo-broker-0-"));
     pods.map(str::to_owned).collect()
 }
 
@@ -84,12 +86,15 @@ async fn a_group_whose_volumes_are_gone_begins_above_its_old_state() {
     let old = state(&bed);
     assert_eq!(old["master"], "demo-broker-0-1@1");
     for ordinal in 0..2 {
-        bed.api.remove(&format!("api/v1/namespaces/shop/persistentvolumeclaims/data-demo-broker-0-{ordinal}"));
+        bed.api
+            .remove(&format!("api/v1/namespaces/shop/persistentvolumeclaims/data-demo-broker-0-{ordinal}"));
     }
     bed.converge().await;
     let new = state(&bed);
     assert!(new["master"].is_null() && new["inSync"] == json!(["demo-broker-0-0@0"]), "{new}");
-    assert!(new["epoch"].as_u64() >= old["epoch"].as_u64() && new["revision"].as_u64() > old["revision"].as_u64());
+    assert!(
+        new["epoch"].as_u64() >= old["epoch"].as_u64() && new["revision"].as_u64() > old["revision"].as_u64()
+    );
 }
 
 #[tokio::test]
@@ -183,7 +188,11 @@ async fn hot_settings_go_to_every_replica() {
     bed.put_set(BrokerSetSpec { auto_create_topics: true, ..pair(2) });
     bed.converge().await;
     for address in ["10.244.1.0:10911", "10.244.1.1:10911"] {
-        let held = bed.brokers.states().get(address).and_then(|state| state.settings.get("autoCreateTopicEnable").cloned());
+        let held = bed
+            .brokers
+            .states()
+            .get(address)
+            .and_then(|state| state.settings.get("autoCreateTopicEnable").cloned());
         assert_eq!(held.as_deref(), Some("true"), "{address}");
     }
 }
