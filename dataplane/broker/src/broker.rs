@@ -152,6 +152,17 @@ impl Broker {
         self.standing.load().leads()
     }
 
+    /// The broker id that a consumer which reads old messages is sent to: a slave, where one has them all.
+    pub(crate) fn reader_of_old(&self) -> i64 {
+        let live = self.live.load();
+        let slave = self.replication.get().is_some_and(Replication::has_slave) || !self.leads();
+        if slave && live.config.slave_read_enable {
+            i64::try_from(live.config.which_broker_when_consume_slowly).unwrap_or(0)
+        } else {
+            0
+        }
+    }
+
     /// Milliseconds of the monotonic clock.
     pub(crate) fn monotonic_ms(&self) -> u64 {
         u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX)

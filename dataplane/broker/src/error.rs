@@ -135,6 +135,9 @@ pub(crate) enum Failure {
     /// This process does not lead its group, or no longer.
     #[error("[REJECTREQUEST]system busy, start flow control for a while: this broker is a slave")]
     NotMaster,
+    /// Fewer replicas are in sync than messages need.
+    #[error("in-sync replicas not enough: minInSync is not reached")]
+    TooFewReplicas,
     /// The broker has no replicas.
     #[error("this broker has no replicas")]
     NoReplicas,

@@ -2,7 +2,7 @@
 //!
 //! `owner` gives the state machine its events and begins what it wants, `link` has the connections between replicas,
 //! `group_state` the ways to the group state, `identity` what a replica remembers of itself, `roles` what a change of role
-//! means to clients, `commits` the offsets that were committed at a slave, `snapshot` the copy for one that is too far
+//! means to clients, `upkeep` what a slave does beside following, `snapshot` the copy for one that is too far
 //! behind.
 
 use std::collections::HashMap;
@@ -24,17 +24,19 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Broker;
 use crate::config::{BrokerConfig, FlushDiskType};
 use crate::front::{FrontError, Listeners};
-use crate::run::{RunError, start, stop};
+use crate::run::{RunError, start, stop, store_config};
 use crate::serving::begin_tasks;
 
-mod commits;
 mod group_state;
+#[cfg(test)]
+mod harness;
 mod identity;
 mod link;
 mod owner;
 mod roles;
 mod snapshot;
 pub(crate) mod status;
+mod upkeep;
 
 pub use group_state::{FileGroupState, GroupStateError, GroupStateStore};
 use identity::{IdentityError, Remembered};
@@ -158,12 +160,12 @@ impl Running {
         registry: &Registry,
     ) -> Result<Running, RunError> {
         let (disk, clock) = (Arc::new(RealDisk::new()), Arc::new(SystemClock::new()));
-        let (root, segment) = (config.store_path_root_dir.clone(), config.mapped_file_size_commit_log);
+        let store = store_config(&config);
         let opened = {
             let disk = disk.clone();
             tokio::task::spawn_blocking(move || -> Result<Remembered, ReplicaError> {
-                snapshot::install(disk.as_ref(), &root, segment).map_err(ReplicaError::Install)?;
-                Ok(Remembered::open(disk.as_ref(), &root)?)
+                snapshot::install(disk.as_ref(), &store).map_err(ReplicaError::Install)?;
+                Ok(Remembered::open(disk.as_ref(), &store.root)?)
             })
         };
         let remembered = opened.await.map_err(|_| RunError::Worker)??;
@@ -287,6 +289,18 @@ impl Running {
             Ok(Ok(switched)) => tracing::info!(outcome = ?*switched, "hand-over"),
             _ => tracing::warn!("no other replica took over"),
         }
+    }
+
+    /// Ends without a word to anybody, leaving the store as it is.
+    #[cfg(test)]
+    async fn crash(self) {
+        self.stop_owner.cancel();
+        self.links.tasks.close();
+        self.links.tasks.wait().await;
+        drop(self.owner.await);
+        self.hurry.cancel();
+        self.stop_roles.cancel();
+        drop(self.roles.await);
     }
 
     /// Ends everything; a store that is closed with everything on disk is noted as such.

@@ -120,7 +120,9 @@ pub(crate) fn code_of(failure: &Failure) -> ResponseCode {
         }
         Failure::Internal(_) | Failure::Missing(_) | Failure::Read(_) => ResponseCode::SYSTEM_ERROR,
         Failure::Name(_) | Failure::Parameter(_) | Failure::Config(_) => ResponseCode::INVALID_PARAMETER,
-        Failure::NoReplicas | Failure::NoSwitchover(_) => ResponseCode::SYSTEM_ERROR,
+        Failure::NoReplicas | Failure::NoSwitchover(_) | Failure::TooFewReplicas => {
+            ResponseCode::SYSTEM_ERROR
+        }
         Failure::NoTopic(_) => ResponseCode::TOPIC_NOT_EXIST,
         Failure::NoGroup(_) => ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST,
         Failure::Forbidden { .. } | Failure::ForbiddenTopic { .. } | Failure::ProtectedTopic(_) => {

@@ -185,7 +185,7 @@ fn own_address(config: &BrokerConfig) -> IpAddr {
     found.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
 }
 
-fn store_config(config: &BrokerConfig) -> StoreConfig {
+pub(crate) fn store_config(config: &BrokerConfig) -> StoreConfig {
     let ratio = f64::from(config.disk_max_used_space_ratio) / 100.0;
     StoreConfig {
         replicated: config.replicated(),
@@ -290,9 +290,9 @@ pub(crate) async fn start(
 /// Queues of topics that were deleted may come back when recovery replays their records; here they go again. Queues whose
 /// topic is unknown for any other reason stay.
 pub(crate) async fn drop_deleted_queues(broker: &Arc<Broker>) {
-    for topic in broker.state.take_deleted() {
+    for (topic, at) in broker.state.take_deleted() {
         let (store, name) = (broker.store.clone(), topic.clone());
-        match tokio::task::spawn_blocking(move || store.delete_topic(&name)).await {
+        match tokio::task::spawn_blocking(move || store.delete_topic_before(&name, at)).await {
             Ok(Ok(false)) => {}
             Ok(Ok(true)) => tracing::info!(%topic, "queues of a deleted topic removed"),
             Ok(Err(error)) => tracing::warn!(%topic, %error, "queues of a deleted topic stay"),

@@ -4,7 +4,7 @@
 //! Changes are records in a system topic; whoever wants one appended waits until it is applied here. So memory, log and
 //! snapshot can only disagree in what is still on its way. Offsets are the one exception and say so themselves.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -71,7 +71,7 @@ pub(crate) struct State {
     /// The log has grown, or more of it is on disk; for replication.
     pub(crate) progress: Notify,
     /// Topics whose deletion was replayed.
-    deleted: Mutex<BTreeSet<TopicName>>,
+    deleted: Mutex<BTreeMap<TopicName, LogOffset>>,
     /// One past the log offset of the newest record applied.
     applied: watch::Sender<u64>,
     changes: AtomicU64,
@@ -123,7 +123,7 @@ impl State {
             levels,
             following: AtomicBool::new(true),
             progress: Notify::new(),
-            deleted: Mutex::new(BTreeSet::new()),
+            deleted: Mutex::new(BTreeMap::new()),
             applied: watch::Sender::new(0),
             changes: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
@@ -170,8 +170,9 @@ impl State {
         let _ = applied.wait_for(|applied| *applied > offset.0).await;
     }
 
-    /// Topics whose deletion was replayed at the start: their queues may have come back with the log.
-    pub(crate) fn take_deleted(&self) -> BTreeSet<TopicName> {
+    /// Topics whose deletion was replayed, with the record that says so: their queues may have come back with the log, or be
+    /// there still when the log is another broker's.
+    pub(crate) fn take_deleted(&self) -> BTreeMap<TopicName, LogOffset> {
         std::mem::take(&mut *self.deleted.lock())
     }
 
@@ -227,14 +228,12 @@ impl State {
         self.transactions_changed.notify_waiters();
     }
 
-    fn apply_change(&self, change: &StateRecord, stored: EpochMillis) {
+    fn apply_change(&self, change: &StateRecord, stored: EpochMillis, at: LogOffset) {
         match change {
             StateRecord::Topics { data_version, put, remove } => {
                 self.topics.apply(data_version, put, remove);
                 if self.following.load(Ordering::Acquire) {
-                    let mut deleted = self.deleted.lock();
-                    deleted.extend(remove.iter().cloned());
-                    deleted.retain(|topic| self.topics.find(topic).is_none());
+                    self.deleted.lock().extend(remove.iter().map(|topic| (topic.clone(), at)));
                 }
                 let mut pops = self.pops.lock();
                 let mut offsets = self.offsets.lock();
@@ -304,7 +303,7 @@ impl Observer for State {
             match serde_json::from_slice::<StateRecord>(record.body()) {
                 // Older than the snapshot: only the timers, which have one of their own, are behind.
                 Ok(change) if at < self.replay_from && !matches!(change, StateRecord::Timers { .. }) => {}
-                Ok(change) => self.apply_change(&change, record.store_timestamp()),
+                Ok(change) => self.apply_change(&change, record.store_timestamp(), at),
                 Err(error) => {
                     self.unreadable.fetch_add(1, Ordering::Relaxed);
                     tracing::error!(offset = at.0, %error, "a state record cannot be read; it is passed over");

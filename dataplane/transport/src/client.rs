@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bolide_wire::ResponseCode;
 use bolide_wire::frame::Command;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
@@ -94,14 +95,31 @@ impl Client {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Sends a request to `addr` (`host:port`) and waits for its answer. `timeout` covers connecting too.
+    /// Sends a request to `addr` (`host:port`) and waits for its answer. `timeout` covers connecting too. A server that is about to
+    /// leave the address answers GO_AWAY: then the request goes to whoever is there on a new connection, once.
     ///
     /// # Errors
-    /// [`CallError`]; nothing is retried here.
+    /// [`CallError`]; nothing else is retried here.
     pub async fn call(&self, addr: &str, command: Command, timeout: Duration) -> Result<Command, CallError> {
         let started = tokio::time::Instant::now();
+        let left = || timeout.saturating_sub(started.elapsed());
         let conn = self.connect(addr, timeout).await?;
-        conn.request(command, timeout.saturating_sub(started.elapsed())).await
+        let answer = conn.request(command.clone(), left()).await?;
+        if answer.response_code() != ResponseCode::GO_AWAY {
+            return Ok(answer);
+        }
+        self.leave(addr, &conn).await;
+        let conn = self.connect(addr, left()).await?;
+        conn.request(command, left()).await
+    }
+
+    /// Uses this connection for no further request to `addr`; those under way are answered on it.
+    async fn leave(&self, addr: &str, conn: &Conn) {
+        let slot = self.inner.slots.lock().entry(addr.to_owned()).or_default().clone();
+        let mut known = slot.conn.lock().await;
+        if known.as_ref().is_some_and(|known| known.id() == conn.id()) {
+            *known = None;
+        }
     }
 
     /// Sends a request to `addr` that is not answered.

@@ -152,6 +152,7 @@ fn prepare(call: &Call) -> Result<Begun, Failure> {
                 &stored,
                 ResponseCode::PULL_OFFSET_MOVED,
                 target,
+                0,
                 "OFFSET_RESET",
             )));
         }
@@ -271,18 +272,22 @@ fn read_cold(broker: &Broker, pull: &Pull) -> io::Result<ReadResult> {
 
 /// Answers with what the store found, or holds the pull if this is the first time that it finds nothing.
 fn finish(broker: &Arc<Broker>, mut pull: Pull, found: ReadResult) {
+    // What a slave does not have yet may well be at the master.
+    let ahead = !broker.leads()
+        && matches!(found.status, ReadStatus::OffsetOverflowBadly | ReadStatus::NoMessageInQueue);
     let nothing_yet = match found.status {
         ReadStatus::OffsetOverflowOne => true,
         ReadStatus::NoMessageInQueue => pull.from.0 == 0,
-        _ => false,
+        _ => ahead,
     };
     if nothing_yet && let Some(hold_ms) = pull.hold_ms.take() {
         let deadline = pull.started_ms.saturating_add(hold_ms);
         return wake::hold(broker, pull, deadline);
     }
-    let next = found.next;
+    let next = if ahead { pull.from } else { found.next };
     broker.state.offsets.lock().note_pull(&pull.group.name, &pull.topic.name, pull.queue.id(), next);
     let code = match found.status {
+        _ if ahead => ResponseCode::PULL_NOT_FOUND,
         ReadStatus::Found => ResponseCode::SUCCESS,
         ReadStatus::NoMatchedMessage | ReadStatus::MessageWasRemoving => ResponseCode::PULL_RETRY_IMMEDIATELY,
         ReadStatus::OffsetTooSmall | ReadStatus::OffsetOverflowBadly => ResponseCode::PULL_OFFSET_MOVED,
@@ -293,7 +298,8 @@ fn finish(broker: &Arc<Broker>, mut pull: Pull, found: ReadResult) {
         }
         ReadStatus::NoMessageInQueue | ReadStatus::OffsetOverflowOne => ResponseCode::PULL_NOT_FOUND,
     };
-    let mut reply = answer(&pull.queue, code, next, status_name(found.status));
+    let suggested = if found.cold { broker.reader_of_old() } else { 0 };
+    let mut reply = answer(&pull.queue, code, next, suggested, status_name(found.status));
     if code == ResponseCode::SUCCESS {
         count(broker, &pull, &found);
         reply = reply.with_slices(found.slices);
@@ -309,9 +315,9 @@ fn count(broker: &Broker, pull: &Pull, found: &ReadResult) {
     counters.reads.latency_ms.add(broker.monotonic_ms().saturating_sub(pull.started_ms));
 }
 
-fn answer(queue: &Queue, code: ResponseCode, next: QueueOffset, status: &str) -> Reply {
+fn answer(queue: &Queue, code: ResponseCode, next: QueueOffset, suggested: i64, status: &str) -> Reply {
     let header = PullMessageResponse {
-        suggest_which_broker_id: 0,
+        suggest_which_broker_id: suggested,
         next_begin_offset: next.0,
         min_offset: queue.min().0,
         max_offset: queue.max().0,

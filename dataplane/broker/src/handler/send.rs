@@ -14,6 +14,7 @@ use bolide_wire::{Command, RequestCode, ResponseCode};
 
 use crate::broker::{Broker, Live};
 use crate::error::{Failure, Forbidden};
+use crate::replicas::status::Replication;
 use crate::reply;
 use crate::state::topics::{Topic, is_protected};
 
@@ -123,6 +124,9 @@ impl<'a> Sends<'a> {
         }
         if header.sys_flag & (sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP) != 0 {
             return Err(Failure::MessageIllegal("an inner batch, which this broker does not store").into());
+        }
+        if self.broker.replication.get().is_some_and(Replication::short) {
+            return Err(Failure::TooFewReplicas.into());
         }
         let topic = self.topic(&header)?;
         if !topic.writable() {

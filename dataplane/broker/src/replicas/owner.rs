@@ -3,13 +3,14 @@
 //! Nothing here waits for a disk, a peer or the group state, except for the note of a state seen, which must be durable before
 //! anything that follows it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bolide_replication::{
     Acknowledging, CasOutcome, Effect, Epoch, EpochStart, Event, LinkId, LogView, Message, RawFailure,
-    Replica, ReplicaName, Status, TruncateFailure, Unavailable,
+    Replica, ReplicaName, RoleName, Status, TruncateFailure, Unavailable,
 };
 use bolide_store::{RawError, RoleError};
 use bolide_wire::LogOffset;
@@ -50,17 +51,34 @@ enum Done {
 /// What other parts of the broker may know and ask.
 pub(crate) struct Shared {
     status: Mutex<Status>,
+    has_slave: AtomicBool,
+    short: AtomicBool,
     pub(super) inputs: mpsc::Sender<Input>,
 }
 
 impl Shared {
     pub(super) fn new(status: Status, inputs: mpsc::Sender<Input>) -> Shared {
-        Shared { status: Mutex::new(status), inputs }
+        Shared {
+            status: Mutex::new(status),
+            has_slave: AtomicBool::new(false),
+            short: AtomicBool::new(false),
+            inputs,
+        }
     }
 
     /// How the replica looks, at most a moment ago.
     pub(crate) fn status(&self) -> Status {
         self.status.lock().clone()
+    }
+
+    /// Whether another replica is connected and in sync.
+    pub(super) fn has_slave(&self) -> bool {
+        self.has_slave.load(Ordering::Relaxed)
+    }
+
+    /// Whether this replica leads with fewer in sync than messages need.
+    pub(super) fn short(&self) -> bool {
+        self.short.load(Ordering::Relaxed)
     }
 
     /// Asks for a planned switchover; what comes of it is seen in the status.
@@ -87,6 +105,8 @@ pub(super) struct Owner {
     /// Cancelled when this process cannot go on.
     pub(super) fatal: CancellationToken,
     open: HashMap<LinkId, Link>,
+    /// Connections over which a snapshot was asked for.
+    asked: HashSet<LinkId>,
     epochs: Arc<[EpochStart]>,
     done: mpsc::UnboundedSender<Done>,
     finished: mpsc::UnboundedReceiver<Done>,
@@ -125,6 +145,7 @@ impl Owner {
             rebuild,
             fatal,
             open: HashMap::new(),
+            asked: HashSet::new(),
             epochs: Arc::default(),
             done,
             finished,
@@ -169,7 +190,14 @@ impl Owner {
     fn show(&mut self, now: Duration) {
         if now >= self.status_due {
             self.status_due = now.saturating_add(STATUS_EVERY);
-            *self.shared.status.lock() = self.replica.status();
+            let status = self.replica.status();
+            let slaves = status.peers.iter().filter(|peer| peer.connected && peer.in_sync).count();
+            self.shared.has_slave.store(slaves > 0, Ordering::Relaxed);
+            let live = self.broker.live.load();
+            let wanted = usize::try_from(live.config.min_in_sync).unwrap_or(usize::MAX);
+            let leads = matches!(status.role, RoleName::Master | RoleName::Starting);
+            self.shared.short.store(leads && slaves.saturating_add(1) < wanted, Ordering::Relaxed);
+            *self.shared.status.lock() = status;
         }
     }
 
@@ -178,6 +206,7 @@ impl Owner {
             Input::Event(event) => {
                 if let Event::LinkDown { link } = &event {
                     self.open.remove(link);
+                    self.asked.remove(link);
                 }
                 Some(event)
             }
@@ -325,6 +354,9 @@ impl Owner {
                 let _ = self.roles.send(Command::Become(role));
             }
             Effect::NeedSnapshot { link, master, min } => {
+                if !self.asked.insert(link) {
+                    return;
+                }
                 tracing::warn!(%master, min = min.0, "the master's log begins after the end of this one: everything is copied anew");
                 self.send(link, Out::Message(Message::Shell(snapshot::request())));
             }

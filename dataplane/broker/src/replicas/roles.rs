@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::commits;
 use super::owner::{Input, Shared};
+use super::upkeep;
 use crate::broker::Broker;
 use crate::front::{Front, FrontError, Listeners};
 use crate::handler::pull::wake;
@@ -216,7 +216,7 @@ impl Roles {
 
     fn began(&mut self, standing: Standing, mut term: Term) {
         if !standing.leads() {
-            term.add(&self.broker, |stop| commits::forward(self.broker.clone(), stop));
+            term.add(&self.broker, |stop| upkeep::serve(self.broker.clone(), stop));
         }
         tracing::info!(role = ?standing.role, epoch = standing.epoch, "serving in this role");
         self.ready.store(Arc::new(Readiness::Ready));

@@ -2,7 +2,7 @@
 //! the link, then the replica empties its store and begins anew with them, its log where the master's begins.
 //!
 //! A crash in between is harmless: nothing of the store is touched before all files are on disk in their own folder together
-//! with a note of where the log begins, and [`install`] goes on from that note at the next start.
+//! with a seed for the store, and [`install`] goes on from that at the next start.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bolide_replication::{Message, REPLICA_FILE};
-use bolide_store::Disk;
-use bolide_wire::LogOffset;
+use bolide_store::{Disk, Seed, StoreConfig};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::sync::mpsc;
 
@@ -21,8 +20,8 @@ use crate::broker::Broker;
 
 /// Folder in the store's root for what comes in.
 const INCOMING: &str = "incoming-snapshot";
-/// The note in it that says that it is whole: the offset where the log begins.
-const NOTE: &str = "log-begins-at";
+/// The file in it that says that it is whole: where the log begins, and what the log before told.
+const NOTE: &str = "seed";
 /// Folder of the snapshot's files.
 const CONFIG: &str = "config";
 /// Bytes of a file sent at once.
@@ -76,11 +75,12 @@ async fn send_files(broker: Arc<Broker>, out: mpsc::Sender<Out>) -> io::Result<(
             }
         }
     }
-    let segment = config.mapped_file_size_commit_log.max(1);
-    let min = broker.store.watermarks().min.0;
-    let mut whole = BytesMut::with_capacity(9);
+    let maker = broker.clone();
+    let seed = tokio::task::spawn_blocking(move || maker.store.seed(maker.store.watermarks().min)).await;
+    let seed = seed.map_err(io::Error::other)??;
+    let mut whole = BytesMut::with_capacity(1 + seed.as_bytes().len());
     whole.put_u8(WHOLE);
-    whole.put_u64(min - min % segment);
+    whole.put_slice(seed.as_bytes());
     out.send(Out::Message(Message::Shell(whole.freeze()))).await.map_err(gone)?;
     Ok(())
 }
@@ -135,9 +135,9 @@ impl Incoming {
                 Ok(None)
             }
             WHOLE => {
-                let begins = bytes.try_get_u64().map_err(|_| malformed())?;
+                let seed = Seed::decode(bytes).ok_or_else(malformed)?;
                 let mut taken = std::mem::take(self);
-                let work = move || taken.finish(&folder, begins);
+                let work = move || taken.finish(&folder, &seed);
                 tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
                 Ok(Some(Got::Whole))
             }
@@ -168,13 +168,13 @@ impl Incoming {
         self.file.take().map_or(Ok(()), |(_, file)| file.sync_all())
     }
 
-    fn finish(&mut self, folder: &Path, begins: u64) -> io::Result<()> {
+    fn finish(&mut self, folder: &Path, seed: &Seed) -> io::Result<()> {
         self.sync()?;
         fs::create_dir_all(folder)?;
         let note = folder.join(NOTE);
         let temporary = note.with_extension("tmp");
         let mut file = File::create(&temporary)?;
-        file.write_all(begins.to_string().as_bytes())?;
+        file.write_all(seed.as_bytes())?;
         file.sync_all()?;
         fs::rename(&temporary, &note)?;
         File::open(folder)?.sync_all()
@@ -183,10 +183,11 @@ impl Incoming {
 
 /// Empties the store below `root` and fills it with a snapshot that has come in, if there is one that is whole. The replica
 /// becomes another member: what it held is gone.
-pub(super) fn install(disk: &dyn Disk, root: &Path, segment_bytes: u64) -> io::Result<bool> {
+pub(super) fn install(disk: &dyn Disk, store: &StoreConfig) -> io::Result<bool> {
+    let root = store.root.as_path();
     let folder = root.join(INCOMING);
-    let begins = match fs::read_to_string(folder.join(NOTE)) {
-        Ok(text) => text.trim().parse().map_err(io::Error::other)?,
+    let seed = match fs::read(folder.join(NOTE)) {
+        Ok(bytes) => Seed::decode(bytes.into()).ok_or(io::ErrorKind::InvalidData)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
@@ -199,7 +200,7 @@ pub(super) fn install(disk: &dyn Disk, root: &Path, segment_bytes: u64) -> io::R
         }
         if path.is_dir() { fs::remove_dir_all(&path)? } else { fs::remove_file(&path)? }
     }
-    begin_anew(disk, root, LogOffset(begins), segment_bytes)?;
+    bolide_store::bootstrap(disk, store, &seed).map_err(io::Error::other)?;
     let config = root.join(CONFIG);
     fs::create_dir_all(&config)?;
     for (name, bytes) in files_of(&folder)? {
@@ -211,10 +212,6 @@ pub(super) fn install(disk: &dyn Disk, root: &Path, segment_bytes: u64) -> io::R
     File::open(root)?.sync_all()?;
     fs::remove_file(folder.join(NOTE))?;
     fs::remove_dir_all(&folder)?;
-    tracing::info!(begins, "the store begins anew with the master's snapshot");
+    tracing::info!(base = seed.base.0, "the store begins anew with the master's snapshot");
     Ok(true)
-}
-
-fn begin_anew(_: &dyn Disk, _: &Path, _: LogOffset, _: u64) -> io::Result<()> {
-    Err(io::Error::from(io::ErrorKind::Unsupported))
 }

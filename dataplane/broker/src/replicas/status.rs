@@ -31,6 +31,16 @@ impl Replication {
         self.shared.status()
     }
 
+    /// Whether a slave is there that has everything that was acknowledged.
+    pub(crate) fn has_slave(&self) -> bool {
+        self.shared.has_slave()
+    }
+
+    /// Whether fewer replicas are in sync than messages need.
+    pub(crate) fn short(&self) -> bool {
+        self.shared.short()
+    }
+
     /// Hands over to `to`, or to whoever is best prepared; returns who leads then.
     pub(crate) async fn switch_over(&self, to: Option<ReplicaName>) -> Result<ReplicaName, Failure> {
         let mut switched = self.switched.clone();

@@ -1,5 +1,7 @@
-//! Owns the way of consumer offsets that were committed at a slave to the master. While there is none they are kept: they
-//! go to the next one, or into the log when this replica leads.
+//! Owns what a slave does beside following: consumer offsets that were committed here go to the master, and the queues of
+//! topics that were deleted there are removed.
+//!
+//! While there is no master, offsets are kept: they go to the next one, or into the log when this replica leads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use bolide_wire::{Command, RequestCode, ResponseCode};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
+use crate::run::drop_deleted_queues;
 use crate::state::record::OffsetTable;
 
 const EVERY: Duration = Duration::from_millis(500);
@@ -17,8 +20,8 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Queues told of at once.
 const AT_ONCE: usize = 500;
 
-/// Forwards offsets until `stop`.
-pub(super) async fn forward(broker: Arc<Broker>, stop: CancellationToken) {
+/// Works until `stop`.
+pub(super) async fn serve(broker: Arc<Broker>, stop: CancellationToken) {
     let client = Client::new(ClientConfig::default());
     let master = broker.store_host.to_string();
     loop {
@@ -26,6 +29,7 @@ pub(super) async fn forward(broker: Arc<Broker>, stop: CancellationToken) {
             () = tokio::time::sleep(EVERY) => {}
             () = stop.cancelled() => break,
         }
+        drop_deleted_queues(&broker).await;
         let offsets = broker.state.offsets.lock().take_dirty(AT_ONCE);
         if offsets.is_empty() {
             continue;
