@@ -90,7 +90,7 @@ async fn pop(lab: &Harness, header: &PopMessage) -> Popped {
 }
 
 async fn take(lab: &Harness, most: i32, invisible_ms: i64) -> Popped {
-    pop(lab, &request("workers", most, invisible_ms, 5_000)).await
+    pop(lab, &request("workers", most, invisible_ms, 15_000)).await
 }
 
 async fn ack(lab: &Harness, (topic, queue, offset, handle): &(String, i32, i64, String)) -> i32 {
@@ -237,13 +237,14 @@ async fn pops_survive_a_crash_and_a_clean_stop() {
     for clean in [false, true] {
         let mut lab = Harness::start().await;
         fill(&lab, 4).await;
-        let popped = take(&lab, 3, 2_500).await;
+        let popped = take(&lab, 3, 60_000).await;
         assert_eq!(ack(&lab, &popped.handles()[1]).await, 0);
         lab = lab.restart(clean).await;
         assert_eq!(committed(&lab, "orders"), Some(0));
         assert_eq!(ack(&lab, &popped.handles()[0]).await, 0, "a handle outlives the broker");
         assert_eq!(committed(&lab, "orders"), Some(2));
         assert_eq!(take(&lab, 32, 60_000).await.bodies(), ["m-3"], "what is out is not given again");
+        assert_eq!(delay(&lab, &popped.handles()[2], 0).await.code, 0);
         let again = take(&lab, 32, 60_000).await;
         assert_eq!(again.bodies(), ["m-2"], "clean: {clean}");
         lab = lab.restart(false).await;

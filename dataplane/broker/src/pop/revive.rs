@@ -18,9 +18,9 @@ use crate::broker::Broker;
 use crate::delay::delivery::{self, DeliveryError};
 use crate::error::Failure;
 use crate::handler::pop::ack;
-use crate::state::pops::DueCheckpoint;
 use crate::state::pops::bits::Bits;
 use crate::state::pops::change::{CheckpointId, Moved, PopKey};
+use crate::state::pops::due::DueCheckpoint;
 use crate::state::topics::Topic;
 
 mod backoff;
@@ -37,6 +37,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// ... to here.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often it is looked for messages in a part of the log that is about to be deleted.
+const HURRY_EVERY_MS: u64 = 1_000;
 /// A checkpoint that cannot be read is looked at again after this.
 const POSTPONED_MS: i64 = 5_000;
 
@@ -53,13 +55,15 @@ enum RoundError {
 pub(crate) async fn serve(broker: Arc<Broker>, stop: CancellationToken) {
     let mut pause = FIRST_PAUSE;
     let mut leaving = broker.state.leaving();
+    let mut hurried_ms = 0;
     while !stop.is_cancelled() {
         broker.popping.asleep_until(i64::MAX);
         let now = broker.clock.now().0;
         let (due, unlocked, next) = {
             let mut pops = broker.state.pops.lock();
             let below = leaving.borrow_and_update().0;
-            if below > 0 && pops.oldest().is_some_and(|oldest| oldest < below) {
+            if below > 0 && broker.monotonic_ms().saturating_sub(hurried_ms) >= HURRY_EVERY_MS {
+                hurried_ms = broker.monotonic_ms();
                 pops.hurry(below);
             }
             (pops.due(now, ROUND_MESSAGES), pops.unlocked(now), pops.next_due())

@@ -19,6 +19,7 @@ use super::offsets::{Offsets, Owner};
 
 pub(crate) mod bits;
 pub(crate) mod change;
+pub(crate) mod due;
 pub(crate) mod journal;
 pub(crate) mod source;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod tests;
 
 use bits::{Bits, distance};
 use change::{CheckpointId, Given, Moved, OrderedBatch, PopKey, QueueChange};
+use due::Due;
 use journal::Journal;
 use source::Source;
 
@@ -33,6 +35,8 @@ use source::Source;
 struct Checkpoint {
     /// When the messages come again.
     visible_at: i64,
+    /// Where it stands in `due`.
+    due_at: i64,
     /// Messages that are out.
     out: Bits,
     /// None of them lies further back in the log.
@@ -69,13 +73,6 @@ impl PopQueue {
     }
 }
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Due {
-    at: i64,
-    key: Arc<PopKey>,
-    id: CheckpointId,
-}
-
 /// What a pop finds in a queue.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Standing {
@@ -106,17 +103,6 @@ pub(crate) enum Mode<'a> {
     Free,
     /// One batch at a time; the attempt, and the present time.
     Ordered(Option<&'a str>, i64),
-}
-
-/// A checkpoint whose time has come.
-#[derive(Debug, Clone)]
-pub(crate) struct DueCheckpoint {
-    /// The queue.
-    pub(crate) key: Arc<PopKey>,
-    /// The checkpoint.
-    pub(crate) id: CheckpointId,
-    /// Its messages.
-    pub(crate) out: Bits,
 }
 
 /// What became of an acknowledgement.
@@ -237,12 +223,13 @@ impl Pops {
         let due = |at| Due { at, key: key.clone(), id: *id };
         match queue.checkpoints.get_mut(id) {
             Some(known) => {
-                self.due.remove(&due(known.visible_at));
-                known.visible_at = *visible_at;
+                self.due.remove(&due(known.due_at));
+                (known.visible_at, known.due_at) = (*visible_at, *visible_at);
                 known.out.add(bits);
             }
             None => {
-                let made = Checkpoint { visible_at: *visible_at, out: bits.clone(), log: *log };
+                let (visible_at, out) = (*visible_at, bits.clone());
+                let made = Checkpoint { visible_at, due_at: visible_at, out, log: *log };
                 queue.checkpoints.insert(*id, made);
                 self.checkpoints += 1;
             }
@@ -258,7 +245,7 @@ impl Pops {
         checkpoint.out.remove(gone);
         let changed = checkpoint.out.len() < before;
         if checkpoint.out.is_empty() {
-            self.due.remove(&Due { at: checkpoint.visible_at, key: key.clone(), id });
+            self.due.remove(&Due { at: checkpoint.due_at, key: key.clone(), id });
             queue.checkpoints.remove(&id);
             self.checkpoints -= 1;
         }
@@ -268,7 +255,7 @@ impl Pops {
     fn forget_out(&mut self, key: &Arc<PopKey>) {
         let Some(queue) = self.queues.get_mut(key) else { return };
         for (id, checkpoint) in std::mem::take(&mut queue.checkpoints) {
-            self.due.remove(&Due { at: checkpoint.visible_at, key: key.clone(), id });
+            self.due.remove(&Due { at: checkpoint.due_at, key: key.clone(), id });
             self.checkpoints -= 1;
         }
         if let Some(at) = queue.ordered.take().and_then(|batch| batch.free_at()) {
@@ -414,74 +401,6 @@ impl Pops {
         }
     }
 
-    /// Checkpoints whose time has come, the longest overdue first, with about `most` messages.
-    pub(crate) fn due(&mut self, now: i64, most: usize) -> Vec<DueCheckpoint> {
-        let mut found = Vec::new();
-        let mut messages = 0;
-        let mut stale = Vec::new();
-        for due in self.due.iter().take_while(|due| due.at <= now) {
-            let known = self.queues.get(&due.key).and_then(|queue| queue.checkpoints.get(&due.id));
-            let Some(checkpoint) = known else {
-                stale.push(Due { at: due.at, key: due.key.clone(), id: due.id });
-                continue;
-            };
-            messages += checkpoint.out.len();
-            found.push(DueCheckpoint { key: due.key.clone(), id: due.id, out: checkpoint.out.clone() });
-            if messages >= most {
-                break;
-            }
-        }
-        for due in stale {
-            self.due.remove(&due);
-        }
-        found
-    }
-
-    /// Where the log holds the oldest message that is out.
-    pub(crate) fn oldest(&self) -> Option<u64> {
-        self.queues.values().flat_map(|queue| queue.checkpoints.values()).map(|known| known.log).min()
-    }
-
-    /// Makes every checkpoint due that has a message in the log before `below`. Its own time stays.
-    pub(crate) fn hurry(&mut self, below: u64) {
-        let mut early = Vec::new();
-        for (key, queue) in &self.queues {
-            let leaving = queue.checkpoints.iter().filter(|(_, known)| known.log < below);
-            early.extend(leaving.map(|(id, known)| (key.clone(), *id, known.visible_at)));
-        }
-        for (key, id, at) in early {
-            if self.due.remove(&Due { at, key: key.clone(), id }) {
-                self.due.insert(Due { at: 0, key, id });
-            }
-        }
-    }
-
-    /// Looks at a due checkpoint again at another time, so that it holds up no other. Its own time stays.
-    pub(crate) fn postpone(&mut self, checkpoint: &DueCheckpoint, until: i64) {
-        let (key, id) = (&checkpoint.key, checkpoint.id);
-        let known = self.queues.get(key).and_then(|queue| queue.checkpoints.get(&id));
-        if let Some(at) = known.map(|known| known.visible_at)
-            && self.due.remove(&Due { at, key: key.clone(), id })
-        {
-            self.due.insert(Due { at: until, key: key.clone(), id });
-        }
-    }
-
-    /// Ordered queues that are free by now; each is named once.
-    pub(crate) fn unlocked(&mut self, now: i64) -> Vec<Arc<PopKey>> {
-        let mut found = Vec::new();
-        while self.unlocks.first().is_some_and(|(at, _)| *at <= now) {
-            found.extend(self.unlocks.pop_first().map(|(_, key)| key));
-        }
-        found
-    }
-
-    /// When something is due next.
-    pub(crate) fn next_due(&self) -> Option<i64> {
-        let due = self.due.first().map(|due| due.at);
-        due.into_iter().chain(self.unlocks.first().map(|(at, _)| *at)).min()
-    }
-
     /// Checkpoints of all queues.
     pub(crate) fn checkpoints(&self) -> usize {
         self.checkpoints
@@ -509,7 +428,7 @@ impl Pops {
         table
     }
 
-    /// Queues that the group pops of the topic.
+    /// Offsets of the queue that are out.
     #[cfg(test)]
     pub(crate) fn out(&self, key: &PopKey) -> Vec<i64> {
         let Some(queue) = self.queues.get(key) else { return Vec::new() };

@@ -13,9 +13,9 @@ use bytes::Bytes;
 use super::backoff;
 use crate::broker::Broker;
 use crate::state::groups::Group;
-use crate::state::pops::DueCheckpoint;
 use crate::state::pops::bits::{Bits, SPAN, distance};
 use crate::state::pops::change::{CheckpointId, PopKey};
+use crate::state::pops::due::DueCheckpoint;
 
 /// Bytes of one round, about.
 const ROUND_BYTES: usize = 4 << 20;
