@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{bench, consume, group, lag, produce, request_codes, server, status, switchover, topic, up};
+use crate::{bench, consume, group, group_state, lag, produce, request_codes, server, status, switchover, topic, up};
 
 /// Messaging that speaks the Apache RocketMQ protocol: a local cluster, the servers, and the commands beside them.
 #[derive(Debug, Parser)]
@@ -39,6 +39,9 @@ enum Command {
     Status(status::StatusArgs),
     /// Let another replica of a broker group lead
     Switchover(switchover::SwitchoverArgs),
+    /// Show what decides who leads a broker group; overrule it in an emergency
+    #[command(subcommand)]
+    GroupState(group_state::GroupStateCommand),
     /// List, make, show and delete topics
     #[command(subcommand)]
     Topic(topic::TopicCommand),
@@ -68,6 +71,7 @@ impl Args {
             Command::Broker(args) => server::broker(&args),
             Command::Status(args) => client(status::run(args)),
             Command::Switchover(args) => client(switchover::run(args)),
+            Command::GroupState(command) => client(group_state::run(command)),
             Command::Topic(command) => client(topic::run(command)),
             Command::Group(command) => client(group::run(command)),
             Command::Lag(args) => client(lag::run(args)),

@@ -7,6 +7,7 @@ mod bench;
 mod consume;
 mod failure;
 mod group;
+mod group_state;
 mod lag;
 mod output;
 mod produce;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bolide_replication::{CasOutcome, GroupState, StateError, Versioned};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 
@@ -88,6 +88,30 @@ impl GroupLease {
                 );
                 CasOutcome::Unknown
             }
+        }
+    }
+
+    /// Makes the Lease with a state: for a human who overrules a state that is gone. A Lease without one gets it.
+    ///
+    /// # Errors
+    /// The API server does not answer or refuses.
+    pub async fn create(&self, state: &GroupState) -> Result<CasOutcome, ElectionError> {
+        if let Some(lease) = self.api.get_opt(&self.name).await.map_err(|source| self.api_error(source))? {
+            return Ok(match lease.resource_version() {
+                Some(version) if !lease.annotations().contains_key(GROUP_STATE) => {
+                    self.compare_and_set(&version, state).await
+                }
+                _ => CasOutcome::Conflict,
+            });
+        }
+        let json = state.to_json().map_err(|source| self.state_error(source))?;
+        let mut lease = Lease::default();
+        lease.metadata.name = Some(self.name.clone());
+        lease.annotations_mut().insert(GROUP_STATE.to_owned(), json);
+        match self.api.create(&PostParams::default(), &lease).await {
+            Ok(made) => Ok(CasOutcome::Set { version: made.resource_version().unwrap_or_default() }),
+            Err(kube::Error::Api(answer)) if answer.code == 409 => Ok(CasOutcome::Conflict),
+            Err(source) => Err(self.api_error(source)),
         }
     }
 
