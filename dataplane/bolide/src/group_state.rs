@@ -68,7 +68,7 @@ pub(crate) async fn run(command: GroupStateCommand) -> anyhow::Result<()> {
 async fn show(args: ShowArgs) -> anyhow::Result<()> {
     let store = args.place.open().await?;
     let found = store.load().await?.with_context(|| format!("{} has no group state", args.place.group))?;
-    output::print(args.print.output, &found.state, table)
+    Ok(output::print(args.print.output, &found.state, table)?)
 }
 
 fn table(state: &GroupState) -> String {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bolide_api::BrokerSet;
+use bolide_broker::FileGroupState;
 use bolide_replication::{GroupState, REPLICA_FILE, ReplicaName, StateError};
 use serde_json::{Value, json};
 
@@ -138,12 +139,12 @@ impl Group {
         if self.state_file.exists() || self.replicas.iter().any(known) {
             return Ok(());
         }
-        let state =
-            ReplicaName::new(&first.name).map(GroupState::new_group).and_then(|state| state.to_json())?;
+        let state = GroupState::new_group(ReplicaName::new(&first.name)?);
         if let Some(folder) = self.state_file.parent() {
             fs::create_dir_all(folder).map_err(|source| io("make", folder, source))?;
         }
-        fs::write(&self.state_file, state).map_err(|source| io("write", &self.state_file, source))
+        let made = FileGroupState::new(self.state_file.clone()).create(&state);
+        made.map(drop).map_err(|source| io("write", &self.state_file, source))
     }
 
     /// Takes over what an earlier start with another number of replicas left: the data of a single replica becomes that of the
