@@ -55,8 +55,8 @@ pub struct Replica {
     /// A claim whose compare-and-set was sent.
     claiming: Option<GroupState>,
     bar: Option<Bar>,
-    /// Stepped down for a successor; clients are to be sent to it.
-    handed_over: bool,
+    /// Stepped down for a successor: once it is known to lead, clients are sent to it. Given up at this time.
+    handed_over: Option<Duration>,
     /// Told to the store as confirmed.
     confirmed: LogOffset,
     role: Role,
@@ -87,7 +87,7 @@ impl Replica {
             following: None,
             claiming: None,
             bar: None,
-            handed_over: false,
+            handed_over: None,
             confirmed: LogOffset(0),
             role: Role::Waiting,
             raw_failure: None,
@@ -173,7 +173,9 @@ impl Replica {
         let confirm = self.master.as_ref().map_or(LogOffset(0), |master| master.confirm);
         self.links.run(&standing, confirm, &self.config.timing, turn);
         let role = self.role_now();
-        if role != self.role {
+        // clients keep their connections until it is known where to send them
+        let handing_over = role == Role::Waiting && self.handed_over.is_some_and(|until| !turn.due(until));
+        if role != self.role && !handing_over {
             self.role = role.clone();
             turn.push(Effect::Role(role));
         }

@@ -215,7 +215,10 @@ impl Roles {
     }
 
     fn began(&mut self, standing: Standing, mut term: Term) {
-        if !standing.leads() {
+        if standing.leads() {
+            // whoever waits for the next switchover must not take the last one for it
+            self.switched.send_replace(Switched::Never);
+        } else {
             term.add(&self.broker, |stop| upkeep::serve(self.broker.clone(), stop));
         }
         tracing::info!(role = ?standing.role, epoch = standing.epoch, "serving in this role");

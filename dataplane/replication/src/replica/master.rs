@@ -164,7 +164,8 @@ impl Replica {
     pub(super) fn step_down(&mut self, turn: &mut Turn<'_>) {
         let Some(master) = self.master.take() else { return };
         turn.push(Effect::SetAcknowledging(Acknowledging::No));
-        self.handed_over = master.handover.is_some_and(|handover| handover.is_told());
+        let told = master.handover.is_some_and(|handover| handover.is_told());
+        self.handed_over = told.then(|| turn.now.saturating_add(self.config.timing.suspect));
         self.log.follow(turn);
     }
 

@@ -106,10 +106,13 @@ impl Replica {
 
     /// After handing over: once it is known who leads, clients are sent there.
     pub(super) fn forward(&mut self, turn: &mut Turn<'_>) {
-        if self.handed_over
+        if self.master.is_some() {
+            self.handed_over = None;
+        }
+        if self.handed_over.is_some_and(|until| !turn.due(until))
             && let Some(following) = &self.following
         {
-            self.handed_over = false;
+            self.handed_over = None;
             turn.push(Effect::ForwardTo { master: following.master.clone() });
         }
     }
