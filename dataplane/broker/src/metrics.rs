@@ -14,6 +14,7 @@ use prometheus::{
 
 use crate::broker::Broker;
 
+mod replicas;
 mod scrape;
 
 /// Buckets of the time that transactions take, in seconds; the original's.

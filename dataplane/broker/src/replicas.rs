@@ -56,6 +56,8 @@ const HAND_ON_WITHIN: Duration = Duration::from_secs(10);
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How often it is looked whether the store still works.
 const STORE_CHECK: Duration = Duration::from_millis(100);
+/// It is looked whether the disk is full after so many looks at the store.
+const DISK_CHECK: u32 = 5;
 
 /// A replica cannot work.
 #[derive(Debug, Error)]
@@ -253,6 +255,8 @@ impl Running {
     }
 
     async fn work(&mut self, shutdown: &CancellationToken) -> Result<Ended, RunError> {
+        let mut full = true;
+        let mut looks = 0_u32;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(Ended::Asked),
@@ -272,7 +276,22 @@ impl Running {
                 tokio::time::sleep(LAST_WORDS).await;
                 return Err(RunError::Poisoned);
             }
+            looks = looks.wrapping_add(1);
+            if looks.is_multiple_of(DISK_CHECK) {
+                let was_full = std::mem::replace(&mut full, self.disk_full().await);
+                if full && !was_full && self.broker.leads() {
+                    tracing::warn!("the disk is full: another replica shall lead");
+                    self.shared.switch_over(None).await;
+                }
+            }
         }
+    }
+
+    /// Whether sends are refused for want of disk space.
+    async fn disk_full(&self) -> bool {
+        let store = self.broker.store.clone();
+        let usage = tokio::task::spawn_blocking(move || store.disk_usage()).await;
+        usage.is_ok_and(|usage| usage.is_ok_and(|usage| usage.full))
     }
 
     /// Lets another replica lead before this one ends, if there is one that can.

@@ -228,6 +228,7 @@ pub(crate) async fn start(
             let timers = Timers::open(disk.clone(), &config.store_path_root_dir, snapshot.covers)?;
             let state = Arc::new(State::new(snapshot, timers, levels, Arc::new(Arrivals::default())));
             let store = Store::open(store_config(&config), disk, clock, store_metrics, state.clone())?;
+            state.opened();
             if !config.replicated() {
                 state.lead();
             }

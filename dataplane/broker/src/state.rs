@@ -19,6 +19,7 @@ use crate::arrivals::Arrivals;
 use crate::delay::DelayLevels;
 
 pub(crate) mod delays;
+pub(crate) mod grants;
 pub(crate) mod groups;
 pub(crate) mod modes;
 pub(crate) mod offsets;
@@ -30,6 +31,7 @@ pub(crate) mod topics;
 pub(crate) mod transactions;
 
 use delays::{DelaySource, Delays, SOURCE_PROPERTY};
+use grants::Grants;
 use groups::Groups;
 use modes::RequestModes;
 use offsets::{Follow, Offsets};
@@ -63,6 +65,8 @@ pub(crate) struct State {
     pub(crate) pops: Mutex<Pops>,
     /// How groups get the messages of topics.
     pub(crate) modes: Mutex<RequestModes>,
+    /// Owners of queues that are consumed in order.
+    pub(crate) grants: Mutex<Grants>,
     /// Queues in which something arrived.
     pub(crate) arrivals: Arc<Arrivals>,
     levels: DelayLevels,
@@ -77,6 +81,8 @@ pub(crate) struct State {
     changes: AtomicU64,
     unreadable: AtomicU64,
     replay_from: LogOffset,
+    /// Records below are in the snapshot.
+    applies_from: AtomicU64,
     covers: AtomicU64,
     /// Log below this is about to be deleted.
     leaving: watch::Sender<LogOffset>,
@@ -108,6 +114,8 @@ impl State {
         }
         let mut modes = RequestModes::default();
         modes.put(&snapshot.modes);
+        let mut grants = Grants::default();
+        snapshot.grants.iter().for_each(|grant| grants.take(grant));
         State {
             topics,
             groups,
@@ -119,6 +127,7 @@ impl State {
             timers,
             pops: Mutex::new(pops),
             modes: Mutex::new(modes),
+            grants: Mutex::new(grants),
             arrivals,
             levels,
             following: AtomicBool::new(true),
@@ -128,6 +137,7 @@ impl State {
             changes: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
             replay_from: snapshot.covers,
+            applies_from: AtomicU64::new(snapshot.covers.0),
             covers: AtomicU64::new(snapshot.covers_for_retention().0),
             leaving: watch::Sender::new(LogOffset(0)),
         }
@@ -149,6 +159,13 @@ impl State {
     /// Number of open transactions.
     pub(crate) fn open_transactions(&self) -> usize {
         self.open_transactions.load(Ordering::Relaxed)
+    }
+
+    /// Recovery is over. A snapshot of Apache RocketMQ held all of the log; what comes now is in none.
+    pub(crate) fn opened(&self) {
+        let all = LogOffset(u64::MAX);
+        // An error means that the snapshot names an offset.
+        let _ = self.applies_from.compare_exchange(all.0, 0, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// From now on records are this broker's own.
@@ -241,6 +258,7 @@ impl State {
                     pops.forget(|key| key.topic == *topic);
                     offsets.remove(None, Some(topic));
                     self.modes.lock().forget(|of, _| of == topic.as_str());
+                    self.grants.lock().forget_topic(topic);
                 }
             }
             StateRecord::Groups { data_version, put, remove, clean_offsets } => {
@@ -248,6 +266,7 @@ impl State {
                 for group in remove {
                     self.pops.lock().forget(|key| key.group == *group);
                     self.modes.lock().forget(|_, of| of == group.as_str());
+                    self.grants.lock().forget_group(group);
                 }
                 if *clean_offsets {
                     let mut offsets = self.offsets.lock();
@@ -286,6 +305,11 @@ impl State {
                 }
             }
             StateRecord::RequestModes { put } => self.modes.lock().put(put),
+            StateRecord::Locks { take, give } => {
+                let mut grants = self.grants.lock();
+                give.iter().for_each(|grant| grants.give(grant));
+                take.iter().for_each(|grant| grants.take(grant));
+            }
         }
     }
 }
@@ -296,13 +320,14 @@ impl Observer for State {
     }
 
     fn apply(&self, record: &RecordRef<'_>, at: LogOffset) {
-        if at >= self.replay_from {
+        let news = at.0 >= self.applies_from.load(Ordering::Acquire);
+        if news {
             self.apply_transaction(record, at);
         }
         if record.topic() == STATE_TOPIC {
             match serde_json::from_slice::<StateRecord>(record.body()) {
                 // Older than the snapshot: only the timers, which have one of their own, are behind.
-                Ok(change) if at < self.replay_from && !matches!(change, StateRecord::Timers { .. }) => {}
+                Ok(change) if !news && !matches!(change, StateRecord::Timers { .. }) => {}
                 Ok(change) => self.apply_change(&change, record.store_timestamp(), at),
                 Err(error) => {
                     self.unreadable.fetch_add(1, Ordering::Relaxed);

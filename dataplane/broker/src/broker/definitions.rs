@@ -14,6 +14,8 @@ use tokio::sync::oneshot;
 use super::Broker;
 use crate::error::Failure;
 use crate::handler::send::properties::push;
+use crate::locks::RebalanceLocks;
+use crate::state::grants::Grant;
 use crate::state::groups::{Group, PREDEFINED};
 use crate::state::record::{OffsetTable, STATE_TOPIC, StateRecord};
 use crate::state::topics::{SCHEDULE_TOPIC, TEMPLATE_TOPIC, TIMER_TOPIC, TRACE_TOPIC, Topic, is_system};
@@ -241,9 +243,23 @@ impl Broker {
         Ok(())
     }
 
+    /// Logs who takes and gives up queues of ordered consumption, and waits until it is in force.
+    pub(crate) async fn log_locks(&self, take: Vec<Grant>, give: Vec<Grant>) -> Result<(), Failure> {
+        let placed = self.append_state(&StateRecord::Locks { take, give })?;
+        self.applied(placed).await
+    }
+
     /// This broker leads from now on, and goes on from what the log says.
     pub(crate) fn take_over(&self) {
         self.state.lead();
+        let now = self.clock.now();
+        let mut locks = RebalanceLocks::new();
+        for grant in self.state.grants.lock().all() {
+            if let Ok(group) = GroupName::internal(&grant.group) {
+                locks.inherit(&group, &grant.client, grant.queues, now);
+            }
+        }
+        *self.locks.lock() = locks;
         *self.versions.lock() =
             Versions { topics: self.state.topics.version(), groups: self.state.groups.version() };
     }

@@ -13,6 +13,7 @@ use crate::clients::subscription::ExpressionKind;
 use crate::clients::{Change, Client, ConsumeStyle, Registration, Subscription};
 use crate::error::Failure;
 use crate::reply::{self, Reply};
+use crate::state::grants::Grant;
 
 /// Code 34. Waits only when a group or its retry topic must be made first.
 pub(crate) fn heartbeat(call: Call) {
@@ -167,18 +168,33 @@ pub(crate) fn check_config(call: &Call) -> Result<Reply, Failure> {
         .map(|_| Reply::ok())
 }
 
-/// Code 41.
-pub(crate) fn lock(call: &Call) -> Result<Reply, Failure> {
+/// Code 41. With replicas, an owner is told only when the log says so: then the next master knows it too.
+pub(crate) async fn lock(call: Call) -> Result<Reply, Failure> {
     let body: LockBatchRequest = json::from_slice(&call.command.body)?;
     let group = GroupName::internal(&body.consumer_group)?;
     let now = call.broker.clock.now();
-    let held = call.broker.locks.lock().lock(&group, &body.client_id, body.mq_set, now);
+    let (held, queues) = call.broker.locks.lock().lock(&group, &body.client_id, body.mq_set, now);
+    if call.broker.replication.get().is_some() && !queues.is_empty() {
+        let take = vec![Grant {
+            group: body.consumer_group,
+            client: body.client_id.clone(),
+            queues: queues.clone(),
+        }];
+        if let Err(failure) = call.broker.log_locks(take, Vec::new()).await {
+            call.broker.locks.lock().unlock(&group, &body.client_id, &queues);
+            return Err(failure);
+        }
+    }
     Reply::json(&LockBatchResponse { lock_ok_mq_set: held })
 }
 
 /// Code 42.
-pub(crate) fn unlock(call: &Call) -> Result<Reply, Failure> {
+pub(crate) async fn unlock(call: Call) -> Result<Reply, Failure> {
     let body: LockBatchRequest = json::from_slice(&call.command.body)?;
-    call.broker.locks.lock().unlock(&body.consumer_group, &body.client_id, &body.mq_set);
+    let gone = call.broker.locks.lock().unlock(&body.consumer_group, &body.client_id, &body.mq_set);
+    if call.broker.replication.get().is_some() && !gone.is_empty() {
+        let give = Grant { group: body.consumer_group, client: body.client_id, queues: gone };
+        call.broker.log_locks(Vec::new(), vec![give]).await?;
+    }
     Ok(Reply::ok())
 }

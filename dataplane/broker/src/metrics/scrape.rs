@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering;
 use bolide_wire::ids::{DLQ_PREFIX, RETRY_PREFIX};
 use prometheus::proto::MetricFamily;
 
-use super::Families;
+use super::{Families, replicas};
 use crate::broker::Broker;
 use crate::state::{groups, topics};
 
 /// Rows of one metric at most; more would hurt whoever scrapes.
 pub(super) const MOST_SERIES: usize = 50_000;
 
-fn flag(value: bool) -> &'static str {
+pub(super) fn flag(value: bool) -> &'static str {
     if value { "true" } else { "false" }
 }
 
@@ -35,6 +35,7 @@ pub(super) fn all(broker: &Broker) -> Result<Vec<MetricFamily>, prometheus::Erro
     lag(broker, &mut families)?;
     transactions(broker, &mut families)?;
     pops(broker, &mut families)?;
+    replicas::all(broker, &mut families)?;
     Ok(families.made)
 }
 

@@ -32,6 +32,9 @@ const SOCKET_MOVES: Duration = Duration::from_millis(50);
 /// Pause before a term that could not begin is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// How often it is looked whether the projections have come as far as the log.
+const CATCH_UP: Duration = Duration::from_millis(1);
+
 /// What the state machine wants.
 pub(super) enum Command {
     /// The role is another.
@@ -199,6 +202,7 @@ impl Roles {
 
     async fn begin(&self, standing: Standing) -> Result<Term, FrontError> {
         if standing.leads() {
+            self.caught_up().await;
             self.broker.take_over();
             loop {
                 match self.broker.make_predefined().await {
@@ -212,6 +216,15 @@ impl Roles {
             drop_deleted_queues(&self.broker).await;
         }
         Term::begin(&self.broker, &self.listeners, standing).await
+    }
+
+    /// Waits until everything that is confirmed has come to the projections: up to the epoch's record at least.
+    async fn caught_up(&self) {
+        let store = &self.broker.store;
+        let confirmed = store.watermarks().confirmed;
+        while store.watermarks().dispatched < confirmed {
+            tokio::time::sleep(CATCH_UP).await;
+        }
     }
 
     fn began(&mut self, standing: Standing, mut term: Term) {

@@ -12,6 +12,8 @@ use bolide_wire::body::topic::{DataVersion, TopicConfig};
 use bolide_wire::ids::{GroupName, TopicName};
 use serde::{Deserialize, Serialize};
 
+use super::grants::Grant;
+
 use super::pops::change::QueueChange;
 use super::transactions::HalfId;
 
@@ -90,6 +92,15 @@ pub(crate) enum StateRecord {
         /// Set.
         put: Vec<SetMessageRequestMode>,
     },
+    /// Queues of ordered consumption taken and given up.
+    Locks {
+        /// Belong to their client now.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        take: Vec<Grant>,
+        /// Are given up by their client.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        give: Vec<Grant>,
+    },
 }
 
 impl StateRecord {
@@ -104,6 +115,7 @@ impl StateRecord {
             StateRecord::Timers { .. } => "timers",
             StateRecord::Pops { .. } => "pops",
             StateRecord::RequestModes { .. } => "requestModes",
+            StateRecord::Locks { .. } => "locks",
         }
     }
 }

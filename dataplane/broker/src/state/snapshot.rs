@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::State;
+use super::grants::Grant;
 use super::groups::ForbiddenTable;
 use super::pops::change::QueueChange;
 use super::record::OffsetTable;
@@ -55,6 +56,8 @@ pub(crate) struct Snapshot {
     pub(crate) pops: Vec<QueueChange>,
     /// How groups get the messages of topics.
     pub(crate) modes: Vec<SetMessageRequestMode>,
+    /// Owners of queues that are consumed in order.
+    pub(crate) grants: Vec<Grant>,
     /// Records from here on are not in it; `u64::MAX` when all of the log is.
     pub(crate) covers: LogOffset,
 }
@@ -132,6 +135,7 @@ impl Snapshot {
             transactions: OpenTable::of(&state.transactions.lock()),
             pops,
             modes: state.modes.lock().all(),
+            grants: state.grants.lock().all(),
             covers,
         }
     }

@@ -1,7 +1,11 @@
 use std::collections::BTreeSet;
 
 use bolide_wire::RequestCode;
+use bolide_wire::body::MessageQueue;
+use bolide_wire::body::lock::{LockBatchRequest, LockBatchResponse};
 use bolide_wire::header::consumer::{OffsetResponse, QueryConsumerOffset, UpdateConsumerOffset};
+
+use bolide_wire::json::{self, IntegerKeys};
 
 use super::*;
 use crate::config::replica::ReplicationMode;
@@ -80,13 +84,13 @@ async fn a_master_that_is_cut_off_loses_its_role_and_then_its_tail() {
 async fn a_slave_gives_out_what_is_confirmed_refuses_sends_and_passes_offsets_on() {
     let group = Group::started(2, |_| {}).await;
     group.send_all("m", 10).await;
+    assert_eq!(group.pull(&group.address, 0, 0).await.bodies().len(), 10);
     group
         .until("the slave shows all", |group| {
             let slave = &group.running(1).broker.store;
             slave.watermarks().dispatched == group.running(0).broker.store.watermarks().dispatched
         })
         .await;
-    assert_eq!(group.pull(&group.address, 0, 0).await.bodies().len(), 10);
     assert_eq!(group.read(&group.slave).await.len(), 10);
     let ahead = group.pull(&group.slave, 100, 0).await;
     assert_eq!((ahead.code, ahead.next), (19, 100), "a slave may be behind");
@@ -141,6 +145,36 @@ async fn a_planned_switchover_fails_no_send() {
         all += sent;
     }
     assert_eq!(group.read(&group.address).await.len(), all, "nothing twice, nothing missing");
+}
+
+fn lock(client: &str) -> Command {
+    let queue = MessageQueue { broker_name: "broker-a".into(), queue_id: 0, topic: "orders".into() };
+    let body = LockBatchRequest {
+        client_id: client.into(),
+        consumer_group: "ordered".into(),
+        mq_set: vec![queue],
+        only_this_broker: false,
+    };
+    let body = json::to_vec(&body, IntegerKeys::Quoted).unwrap();
+    Command::request(RequestCode::LOCK_BATCH_MQ).with_body(body)
+}
+
+async fn locked(group: &Group, client: &str) -> bool {
+    let answer = group.ask(lock(client)).await.unwrap();
+    let held: LockBatchResponse = json::from_slice(&answer.body).unwrap();
+    !held.lock_ok_mq_set.is_empty()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_consumed_in_order_keeps_its_owner_when_the_master_changes() {
+    let mut group = Group::started(2, |_| {}).await;
+    group.send("first").await;
+    assert!(locked(&group, "a").await);
+    assert!(!locked(&group, "b").await);
+    group.kill(0).await;
+    group.until("the other leads", |group| group.leader() == Some(1)).await;
+    assert!(!locked(&group, "b").await, "its owner had no time to renew");
+    assert!(locked(&group, "a").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Snapshot, SnapshotError};
+use crate::state::grants::Grant;
 use crate::state::pops::change::QueueChange;
 
 const TOPICS: &str = "topics.json";
@@ -21,15 +22,23 @@ const DELAYS: &str = "delayOffset.json";
 const TRANSACTIONS: &str = "bolideTransactions.json";
 const MODES: &str = "messageRequestMode.json";
 const POPS: &str = "bolidePops.json";
+const LOCKS: &str = "bolideLocks.json";
 
 /// Names of the files.
-pub(super) const NAMES: &[&str] = &[TOPICS, GROUPS, OFFSETS, DELAYS, TRANSACTIONS, MODES, POPS];
+pub(super) const NAMES: &[&str] = &[TOPICS, GROUPS, OFFSETS, DELAYS, TRANSACTIONS, MODES, POPS, LOCKS];
 
 /// Pop consumption on disk.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct PopFile {
     queues: Vec<QueueChange>,
+}
+
+/// Owners of queues on disk.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct LockFile {
+    grants: Vec<Grant>,
 }
 
 /// The files of a snapshot.
@@ -69,6 +78,7 @@ pub(super) fn encode(
         (TRANSACTIONS, write(folder, TRANSACTIONS, &snapshot.transactions)?),
         (MODES, write(folder, MODES, &MessageRequestModeTable::of(&snapshot.modes))?),
         (POPS, write(folder, POPS, &PopFile { queues: snapshot.pops.clone() })?),
+        (LOCKS, write(folder, LOCKS, &LockFile { grants: snapshot.grants.clone() })?),
     ])
 }
 
@@ -81,6 +91,7 @@ pub(super) fn decode(folder: &Path, bytes: &BTreeMap<String, Vec<u8>>) -> Result
     let transactions = parse(folder, TRANSACTIONS, bytes)?;
     let modes: MessageRequestModeTable = parse(folder, MODES, bytes)?;
     let pops: PopFile = parse(folder, POPS, bytes)?;
+    let locks: LockFile = parse(folder, LOCKS, bytes)?;
     Ok(Snapshot {
         topics_version: topics.data_version.unwrap_or_default(),
         topics: topics.topic_config_table.into_values().collect(),
@@ -95,6 +106,7 @@ pub(super) fn decode(folder: &Path, bytes: &BTreeMap<String, Vec<u8>>) -> Result
             .collect(),
         transactions,
         pops: pops.queues,
+        grants: locks.grants,
         modes: modes.into_modes(),
         ..Snapshot::default()
     })
