@@ -13,8 +13,8 @@ use rustix::process::Signal;
 
 const LONG: Duration = Duration::from_secs(60);
 const MANIFEST: &str = include_str!("manifests/failover.yaml");
-/// MiB of the small disks: the store needs some files of 16 MiB ahead.
-const DISK: u32 = 192;
+/// MiB of the small disk: well above what a broker keeps free for itself.
+const DISK: u32 = 1536;
 
 /// Senders that choose their queues themselves: a client never repeats such a send.
 fn selecting_load(java: &bolide_e2e::Program, cluster: &Cluster, acks: &Path) -> Result<Running> {
