@@ -12,7 +12,8 @@ use bolide_e2e::{Client, Cluster, Result, Running, history};
 use rustix::process::Signal;
 
 const LONG: Duration = Duration::from_secs(60);
-const MANIFEST: &str = include_str!("manifests/failover.yaml");
+/// The sample as it is.
+const SAMPLE: &str = include_str!("../../manifests/samples/ha.yaml");
 /// MiB of the small disk: well above what a broker keeps free for itself.
 const DISK: u32 = 1536;
 
@@ -50,7 +51,9 @@ fn finish(java: &bolide_e2e::Program, cluster: &Cluster, mut load: Running, acks
 #[test]
 fn no_send_fails_in_a_planned_switchover() -> Result<()> {
     let Some(java) = Client::Java5.find() else { return Ok(()) };
-    let cluster = Cluster::builder().manifest(MANIFEST).start()?;
+    let cluster = Cluster::builder().manifest(SAMPLE).start()?;
+    let names: Vec<String> = cluster.brokers()?.into_iter().map(|(name, _)| name).collect();
+    ensure!(names == ["broker-0-0", "broker-0-1"], "{names:?}");
     let group = Replicas::of(&cluster, "ha-broker-0");
     group.wait_in_sync(2, LONG)?;
     let acks = cluster.dir().join("acked");
@@ -90,7 +93,7 @@ fn a_full_disk_hands_over() -> Result<()> {
         return Ok(());
     }
     let Some(java) = Client::Java5.find() else { return Ok(()) };
-    let mut cluster = Cluster::builder().manifest(MANIFEST).start()?;
+    let mut cluster = Cluster::builder().manifest(include_str!("manifests/failover.yaml")).start()?;
     let group = Replicas::of(&cluster, "ha-broker-0");
     let first = group.wait_in_sync(2, LONG)?;
     // the slave gets a small disk: it is ended, its folder replaced, and it comes back empty
