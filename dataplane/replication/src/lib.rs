@@ -28,6 +28,7 @@ mod history;
 mod identity;
 mod message;
 mod mutation;
+mod pointer;
 mod replica;
 mod state;
 mod status;
@@ -43,6 +44,7 @@ pub use message::{Ack, Batch, Heartbeat, Hello, Message, PROTOCOL, Session, Stan
 pub use mutation::Mutation;
 #[cfg(feature = "mutations")]
 pub use mutation::set_mutation;
+pub use pointer::{Pointing, point};
 pub use replica::Replica;
 pub use state::{
     Epoch, GroupState, Incarnation, MAX_NAME_BYTES, MAX_REPLICAS, MAX_STATE_BYTES, Member, ReplicaName, Seen,

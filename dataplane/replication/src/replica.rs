@@ -55,6 +55,8 @@ pub struct Replica {
     /// A claim whose compare-and-set was sent.
     claiming: Option<GroupState>,
     bar: Option<Bar>,
+    /// After a claim whose epoch record could not be written.
+    no_claim_before: Duration,
     /// Stepped down for a successor: once it is known to lead, clients are sent to it. Given up at this time.
     handed_over: Option<Duration>,
     /// Told to the store as confirmed.
@@ -87,6 +89,7 @@ impl Replica {
             following: None,
             claiming: None,
             bar: None,
+            no_claim_before: Duration::ZERO,
             handed_over: None,
             confirmed: LogOffset(0),
             role: Role::Waiting,

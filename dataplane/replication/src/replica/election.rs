@@ -54,7 +54,8 @@ impl Replica {
             return;
         }
         let vacant = self.vacant_since(turn);
-        let Some(since) = vacant.filter(|_| !self.log.failed && self.log.is_quiet()) else {
+        let able = !self.log.failed && self.log.is_quiet() && turn.due(self.no_claim_before);
+        let Some(since) = vacant.filter(|_| able) else {
             let told = self.following.as_ref().and_then(|following| self.links.peer(&following.master));
             let revision = told.and_then(|peer| peer.standing()).and_then(|standing| standing.seen);
             let newer = revision > self.group.known().map(GroupState::seen);

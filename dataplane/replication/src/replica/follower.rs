@@ -19,6 +19,9 @@ use crate::{
     state::{Epoch, ReplicaName, Seen},
 };
 
+/// Time without a batch, though there is more to have, after which the link is given up.
+const HUNGRY: Duration = Duration::from_secs(20);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// No link on which it leads.
@@ -56,6 +59,8 @@ pub(super) struct Following {
     /// It hands over to a log that ends here.
     pub(super) handover: Option<(LogOffset, Duration)>,
     confirm: LogOffset,
+    /// The last batch came, or none was missing.
+    fed: Duration,
     acked: Option<(LogOffset, LogOffset)>,
 }
 
@@ -74,6 +79,7 @@ impl Following {
             idle: None,
             handover: None,
             confirm: LogOffset(0),
+            fed: now,
             acked: None,
         }
     }
@@ -270,6 +276,7 @@ impl Replica {
             return;
         }
         following.heard = turn.now;
+        following.fed = turn.now;
         following.confirm = following.confirm.max(batch.confirm);
         let end = batch.offset.0.saturating_add(batch.bytes.len() as u64);
         let (next, pending) = (self.log.next(), self.log.pending_bytes());
@@ -358,7 +365,21 @@ impl Replica {
             Step::Asks { since } if turn.due(since.saturating_add(self.config.timing.suspect)) => {
                 self.drop_link(link, turn);
             }
-            Step::Streams => self.acknowledge(link, turn),
+            Step::Streams => {
+                let end = self
+                    .links
+                    .peer(&following.master)
+                    .and_then(|peer| peer.standing())
+                    .map(|found| found.end);
+                if end <= Some(self.log.next()) {
+                    following.fed = turn.now;
+                }
+                if turn.due(following.fed.saturating_add(HUNGRY)) {
+                    self.drop_link(link, turn);
+                } else {
+                    self.acknowledge(link, turn);
+                }
+            }
             _ => {}
         }
     }

@@ -135,7 +135,10 @@ impl Log {
                 self.renew(view);
                 true
             }
-            None => false,
+            None => {
+                self.phase = Phase::Follows;
+                false
+            }
         }
     }
 

@@ -155,7 +155,8 @@ impl Replica {
                 self.welcome(link, turn);
             }
         } else if failed {
-            self.log.failed = true;
+            // Perhaps there is no room at the moment: others first.
+            self.no_claim_before = turn.now.saturating_add(self.config.timing.shrink);
             self.resign(turn);
         }
     }

@@ -81,7 +81,8 @@ impl Replica {
         if master.followers.get(name).is_some_and(|follower| follower.link != link) {
             master.followers.remove(name);
         }
-        if hello.follows != epoch {
+        let known = |follower: &Follower| follower.link == link && follower.session >= hello.session;
+        if hello.follows != epoch || master.followers.get(name).is_some_and(known) {
             return;
         }
         self.misfits.remove(name);
