@@ -119,8 +119,12 @@ impl World {
                 }
                 let missing = self.history.places.range((queue, next)..(queue + 1, 0)).next();
                 if let Some(((_, offset), (id, at))) = missing {
+                    let process = self.nodes[node].process.as_ref();
+                    let holds = process.and_then(|process| message_at(process, *at));
+                    let marks = process.map(|process| process.store.watermarks());
                     let text = format!(
-                        "lost: message {id} was at offset {offset} of queue {queue} (log {at}); r{node} ends at {next}"
+                        "lost: message {id} was at offset {offset} of queue {queue} (log {at}); r{node} ends at {next}, \
+                         holds {holds:?} there, {marks:?}"
                     );
                     self.history.fail(text);
                 }

@@ -196,9 +196,12 @@ impl World {
         if self.nodes[node].process.is_none() {
             return;
         }
-        self.say(|| format!("r{node} ends: {crash:?}"));
+        self.say(|| format!("r{node} ends: {crash:?}, {}", self.holdings(node)));
         self.nodes[node].process = None;
         self.nodes[node].paused = false;
+        if crash == Crash::Machine {
+            self.void[node] = self.nodes[node].life;
+        }
         self.forget_deferred(node);
         self.nodes[node].disk = self.nodes[node].disk.restart(crash);
         self.nodes[node].machine_up = crash == Crash::Process;
@@ -289,8 +292,19 @@ impl World {
                 self.send(link, message);
             }
         }
-        // What a failed fsync has dropped is gone like after a power loss.
-        let crash = if self.may_lose_unsynced(node) { Crash::Machine } else { Crash::Process };
+        // The kernel forgets what a failed fsync could not write: gone with the next power loss, so let that be now. Where no other
+        // replica could bear that, the kernel has written it after all.
+        let crash = if self.may_lose_unsynced(node) {
+            Crash::Machine
+        } else {
+            let disk = &self.nodes[node].disk;
+            for path in disk.files() {
+                if let Some(bytes) = disk.contents(&path) {
+                    disk.overwrite(&path, &bytes);
+                }
+            }
+            Crash::Process
+        };
         self.end(node, crash);
     }
 
@@ -307,7 +321,7 @@ impl World {
         match self.nodes[node].start(&plan, peers, now) {
             Ok(()) => {
                 let life = self.nodes[node].life;
-                self.say(|| format!("r{node} starts its life {life}"));
+                self.say(|| format!("r{node} starts its life {life}: {}", self.holdings(node)));
                 self.after(Duration::ZERO, What::Event(node, life, bolide_replication::Event::Tick));
                 let pause = self.random.millis(100, 1500);
                 self.after(pause, What::Checkpoint(node, life));
@@ -316,10 +330,20 @@ impl World {
         }
     }
 
+    /// For people: what a replica has.
+    fn holdings(&self, node: usize) -> String {
+        let Some(process) = &self.nodes[node].process else { return String::new() };
+        let queue = |id| {
+            process.store.queue(crate::clients::TOPIC, bolide_wire::QueueId(id)).map(|queue| queue.max().0)
+        };
+        let queues: Vec<_> = (0..crate::clients::QUEUES).map(queue).collect();
+        format!("{:?}, {:?}, queues {queues:?}", process.member.incarnation, process.store.watermarks())
+    }
+
     fn on_start_failed(&mut self, node: usize, error: &StartError) {
         self.nodes[node].process = None;
         let failing = match error {
-            StartError::Disk(_) | StartError::Store(bolide_store::OpenError::Io { .. }) => true,
+            StartError::Io(_) | StartError::Store(bolide_store::OpenError::Io { .. }) => true,
             StartError::Store(_) => false,
         };
         if !failing {

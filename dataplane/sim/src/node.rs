@@ -230,13 +230,13 @@ fn view_of(store: &Store) -> LogView {
 /// Why a process did not start.
 #[derive(Debug)]
 pub(crate) enum StartError {
-    Disk(io::Error),
+    Io(io::Error),
     Store(OpenError),
 }
 
 impl From<io::Error> for StartError {
     fn from(error: io::Error) -> Self {
-        Self::Disk(error)
+        Self::Io(error)
     }
 }
 

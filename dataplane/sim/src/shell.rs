@@ -250,10 +250,7 @@ impl World {
         new: GroupState,
         answered: bool,
     ) {
-        let by = match &new.master {
-            Some(master) => master.clone(),
-            None => return,
-        };
+        let Some(by) = new.master.clone().filter(|_| life > self.void[node]) else { return };
         let (mut delay, mut outcome) = (API_PATIENCE, CasOutcome::Unknown);
         if self.api.reachable(node) || !answered {
             match self.api.compare_and_set(&by, version, new) {

@@ -105,6 +105,8 @@ pub(crate) struct World {
     pub(crate) history: History,
     pub(crate) producers: Vec<Producer>,
     pub(crate) messages: u64,
+    /// Processes up to this life have lost more than the replicas promise to bear; what they asked of the API server is lost too.
+    pub(crate) void: Vec<u64>,
     /// What stopped processes will find when they go on.
     deferred: BTreeMap<usize, Vec<What>>,
     /// Nothing goes wrong any more, and nothing new is sent.
@@ -129,6 +131,7 @@ impl World {
             history: History::default(),
             producers: vec![Producer::default(); plan.producers],
             messages: 0,
+            void: vec![0; plan.replicas],
             deferred: BTreeMap::new(),
             ending: false,
             verbose,

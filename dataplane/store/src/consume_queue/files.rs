@@ -38,6 +38,8 @@ struct OpenFile {
     number: i64,
     used: u64,
     file: Arc<dyn DiskFile>,
+    /// Its name is on disk.
+    named: bool,
 }
 
 /// Files written since they were last forced to disk.
@@ -47,6 +49,8 @@ pub(crate) struct Touched {
     /// Folders whose names may be new: also those of files that were found, since whoever made them may have ended before
     /// the name was on disk.
     dirs: BTreeSet<PathBuf>,
+    /// The files whose names those folders hold: queue and number.
+    unnamed: Vec<(u64, i64)>,
 }
 
 /// True when a topic may be a folder's name: a record's topic comes from disk and must not lead out of the store.
@@ -90,7 +94,14 @@ impl QueueFiles {
             open.files.swap_remove(oldest);
         }
         let used = open.clock;
-        open.files.push(OpenFile { queue: queue.serial, number, used, file: Arc::clone(file) });
+        let file = Arc::clone(file);
+        open.files.push(OpenFile { queue: queue.serial, number, used, file, named: false });
+    }
+
+    /// True when this process knows the file's name to be on disk.
+    fn is_named(&self, queue: &Queue, number: i64) -> bool {
+        let open = self.open.lock();
+        open.files.iter().any(|file| file.queue == queue.serial && file.number == number && file.named)
     }
 
     fn forget(&self, queue: &Queue, below: i64) {
@@ -113,11 +124,11 @@ impl QueueFiles {
         first_unit: i64,
         touched: &mut Touched,
     ) -> io::Result<Arc<dyn DiskFile>> {
-        if let Some(file) = self.cached(queue, number) {
-            return Ok(file);
-        }
         let dir = self.queue_dir(queue);
-        touched.dirs.extend(dir.ancestors().take(3).map(Path::to_owned));
+        if !self.is_named(queue, number) {
+            touched.dirs.extend(dir.ancestors().take(3).map(Path::to_owned));
+            touched.unnamed.push((queue.serial, number));
+        }
         match self.open(queue, number) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             found => return found,
@@ -163,10 +174,17 @@ impl QueueFiles {
     /// Forces the touched files to disk.
     pub(crate) fn sync(&self, touched: Touched) -> io::Result<()> {
         if touched.files.len() > SYNC_EACH {
-            return self.disk.sync_all(&self.dir);
+            self.disk.sync_all(&self.dir)?;
+        } else {
+            touched.files.iter().try_for_each(|file| file.sync_data())?;
+            touched.dirs.iter().try_for_each(|dir| self.disk.sync_dir(dir))?;
         }
-        touched.files.iter().try_for_each(|file| file.sync_data())?;
-        touched.dirs.iter().try_for_each(|dir| self.disk.sync_dir(dir))
+        // Only now: a checkpoint that failed half way has made files whose names the next one has to force to disk.
+        let mut open = self.open.lock();
+        for file in &mut open.files {
+            file.named = file.named || touched.unnamed.contains(&(file.queue, file.number));
+        }
+        Ok(())
     }
 
     /// Units from `from` on, below `end` and not beyond the file that holds `from`.
