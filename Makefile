@@ -22,7 +22,15 @@ lint: ## formatting and clippy, warnings are errors
 
 .PHONY: unit
 unit: ## unit, golden and property tests of every crate (no e2e)
-	$(CARGO) test --workspace --exclude bolide-e2e
+	$(CARGO) test --workspace --exclude bolide-e2e --exclude bolide-sim
+
+.PHONY: sim
+sim: ## whole replicated groups under simulated faults: thousands of seeds; SIM_SEED=n replays one, SIM_SEEDS=n says how many
+	SIM_SEEDS=$${SIM_SEEDS:-4000} $(CARGO) test --profile sim -p bolide-sim -- --nocapture
+
+.PHONY: sim-mutations
+sim-mutations: ## put each deliberate mistake in and show the seed that catches it (SIM_MUTATION=name: only that one)
+	$(CARGO) test --profile sim -p bolide-sim --features mutations --test mutations -- --nocapture
 
 .PHONY: test
 test: ## every test there is: unit, property, and end to end with the official clients and a real Kubernetes
@@ -33,7 +41,7 @@ e2e: ## end to end only: real processes, official clients, a real Kubernetes
 	@e2e/test e2e
 
 .PHONY: check
-check: lint unit crds-unchanged manifests-unchanged ## what a change must pass before review; minutes, no client or cluster needed
+check: lint unit sim crds-unchanged manifests-unchanged ## what a change must pass before review; minutes, no client or cluster needed
 
 .PHONY: crds
 crds: ## write crds/ from the Rust types, and the chart's copies

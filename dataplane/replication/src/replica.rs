@@ -62,6 +62,8 @@ pub struct Replica {
     /// Told to the store as confirmed.
     confirmed: LogOffset,
     role: Role,
+    /// After a batch that could not be written.
+    no_stream_before: Duration,
     raw_failure: Option<RawFailure>,
     /// Followers with another size of commit log files.
     misfits: BTreeSet<ReplicaName>,
@@ -93,6 +95,7 @@ impl Replica {
             handed_over: None,
             confirmed: LogOffset(0),
             role: Role::Waiting,
+            no_stream_before: Duration::ZERO,
             raw_failure: None,
             misfits: BTreeSet::new(),
             config,

@@ -158,11 +158,22 @@ impl World {
         };
         let logs: Vec<_> = self.nodes.iter().map(log).collect();
         for (node, found) in logs.iter().enumerate() {
-            if found.is_none() || *found != logs[0] {
-                let lens: Vec<_> =
-                    logs.iter().map(|log| log.as_ref().map(|log| (log.0.len(), &log.1, &log.2))).collect();
-                self.history.fail(format!("r{node} and r0 do not hold the same: {lens:?}"));
+            let (Some(found), Some(first)) = (found, &logs[0]) else {
+                self.history.fail(format!("the log of r{node} or r0 cannot be read"));
                 return;
+            };
+            if let Some(at) = found.0.iter().zip(&first.0).position(|(a, b)| a != b) {
+                let end = (at + 8).min(found.0.len()).min(first.0.len());
+                let (a, b) = (&found.0[at..end], &first.0[at..end]);
+                self.history.fail(format!("r{node} and r0 do not hold the same at {at}: {a:?}, {b:?}"));
+            } else if found != first {
+                let what =
+                    |log: &(Vec<u8>, Vec<_>, _)| format!("{} bytes, {:?}, {:?}", log.0.len(), log.1, log.2);
+                self.history.fail(format!(
+                    "r{node} and r0 are not the same: {}; {}",
+                    what(found),
+                    what(first)
+                ));
             }
         }
     }

@@ -297,15 +297,20 @@ impl World {
         let crash = if self.may_lose_unsynced(node) {
             Crash::Machine
         } else {
-            let disk = &self.nodes[node].disk;
-            for path in disk.files() {
-                if let Some(bytes) = disk.contents(&path) {
-                    disk.overwrite(&path, &bytes);
-                }
-            }
+            self.write_after_all(node);
             Crash::Process
         };
         self.end(node, crash);
+    }
+
+    /// The kernel writes what an fsync has failed for.
+    fn write_after_all(&self, node: usize) {
+        let disk = &self.nodes[node].disk;
+        for path in disk.files() {
+            if let Some(bytes) = disk.contents(&path) {
+                disk.overwrite(&path, &bytes);
+            }
+        }
     }
 
     pub(crate) fn start(&mut self, node: usize) {
@@ -342,16 +347,13 @@ impl World {
 
     fn on_start_failed(&mut self, node: usize, error: &StartError) {
         self.nodes[node].process = None;
-        let failing = match error {
-            StartError::Io(_) | StartError::Store(bolide_store::OpenError::Io { .. }) => true,
-            StartError::Store(_) => false,
-        };
-        if !failing {
-            self.history.fail(format!("r{node} cannot open its store: {error:?}"));
+        if !error.of_disk {
+            self.history.fail(format!("r{node} cannot open its store: {}", error.why));
             return;
         }
-        self.say(|| format!("r{node} does not start: {error:?}"));
+        self.say(|| format!("r{node} does not start: {}", error.why));
         self.nodes[node].disk = self.nodes[node].disk.restart(Crash::Process);
+        self.write_after_all(node);
         let pause = self.random.millis(50, 500);
         self.after(pause, What::Start(node));
     }

@@ -12,8 +12,8 @@ use std::{
 };
 
 use bolide_replication::{
-    Config, Epoch, EpochStart, Holds, Identity, Incarnation, LogView, Member, RawFailure, Replica,
-    ReplicaFile, ReplicaName, Role, Seen, TruncateFailure,
+    Config, Epoch, EpochStart, Holds, Incarnation, LogView, Member, RawFailure, Replica, ReplicaFile,
+    ReplicaName, Role, Seen, TruncateFailure,
 };
 use bolide_store::{
     Clock, Disk, Flush, Observer, OpenError, Placed, Steps, Store, StoreConfig, StoreMetrics,
@@ -99,15 +99,7 @@ impl Process {
     }
 
     pub(crate) fn view(&self) -> LogView {
-        let marks = self.store.watermarks();
-        let epoch =
-            |entry: bolide_store::EpochStart| EpochStart { epoch: Epoch(entry.epoch), start: entry.start };
-        LogView {
-            min: marks.min,
-            end: marks.appended,
-            flushed: marks.flushed,
-            epochs: self.store.epochs().into_iter().map(epoch).collect(),
-        }
+        view_of(&self.store)
     }
 }
 
@@ -181,7 +173,7 @@ impl Node {
         write_file(disk.as_ref(), &file)?;
         let identity = file.identity(self.name.clone()).map_err(io::Error::other)?;
         let member = identity.member.clone();
-        let replica = Replica::new(replica_config(plan, peers), identity_of(&identity), view_of(&store), now);
+        let replica = Replica::new(replica_config(plan, peers), identity, view_of(&store), now);
         self.process = Some(Process {
             store,
             steps,
@@ -215,10 +207,6 @@ impl Node {
     }
 }
 
-fn identity_of(identity: &Identity) -> Identity {
-    identity.clone()
-}
-
 fn view_of(store: &Store) -> LogView {
     let marks = store.watermarks();
     let epoch =
@@ -229,20 +217,21 @@ fn view_of(store: &Store) -> LogView {
 
 /// Why a process did not start.
 #[derive(Debug)]
-pub(crate) enum StartError {
-    Io(io::Error),
-    Store(OpenError),
+pub(crate) struct StartError {
+    /// Its disk has failed, not what is on it.
+    pub(crate) of_disk: bool,
+    pub(crate) why: String,
 }
 
 impl From<io::Error> for StartError {
     fn from(error: io::Error) -> Self {
-        Self::Io(error)
+        Self { of_disk: true, why: error.to_string() }
     }
 }
 
 impl From<OpenError> for StartError {
     fn from(error: OpenError) -> Self {
-        Self::Store(error)
+        Self { of_disk: matches!(error, OpenError::Io { .. }), why: error.to_string() }
     }
 }
 

@@ -8,9 +8,7 @@ use std::{
 use bolide_sim::{Summary, run};
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name)
-        .ok()
-        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+    std::env::var(name).ok().map(|text| text.parse().expect("SIM_ variables are numbers"))
 }
 
 /// Runs seeds on two threads; returns the sums, or the first seed that failed.

@@ -156,7 +156,8 @@ impl Replica {
     /// First words on a link that we dialed.
     pub(super) fn greet(&mut self, peer: &ReplicaName, link: LinkId, turn: &mut Turn<'_>) {
         let highest = self.group.seen().unwrap_or_default().epoch;
-        let quiet = self.log.is_quiet() && self.master.is_none() && !self.foreign;
+        let able = !self.foreign && turn.due(self.no_stream_before);
+        let quiet = self.log.is_quiet() && self.master.is_none() && able;
         let mut follows = Epoch(0);
         let session = self.next_session();
         if let Some(following) = self.following.as_mut().filter(|following| following.master == *peer)
@@ -294,6 +295,9 @@ impl Replica {
     ) {
         self.log.on_raw(result);
         self.raw_failure = result.as_ref().err().copied().or(self.raw_failure.filter(|_| result.is_err()));
+        if result.is_err() {
+            self.no_stream_before = turn.now.saturating_add(self.config.timing.shrink);
+        }
         if result.is_err()
             && let Some(link) = self.following.as_ref().and_then(|following| following.link)
         {
@@ -352,7 +356,7 @@ impl Replica {
             return;
         }
         match following.step {
-            Step::Quiesces if self.log.is_quiet() && !self.foreign => {
+            Step::Quiesces if self.log.is_quiet() && !self.foreign && turn.due(self.no_stream_before) => {
                 let epoch = following.epoch;
                 following.step = Step::Asks { since: turn.now };
                 following.acked = None;

@@ -170,9 +170,11 @@ fn step<E: From<io::Error>>(
     Ok(Step::Next(next))
 }
 
-/// True for the end of a record that was not written: properties are text and end in a separator or a value.
+/// True for the end of a record that was not written: properties are text and end in a separator or a value, and a topic before
+/// them, where there are none, is text too.
 fn ends_in_zero(record: &RecordRef<'_>) -> bool {
-    !record.properties().as_str().is_empty() && record.bytes().last() == Some(&0)
+    let properties = !record.properties().as_str().is_empty() && record.bytes().last() == Some(&0);
+    properties || record.topic().ends_with('\0')
 }
 
 /// True when another record stands at `at`, so that the one before it was written in full.

@@ -262,3 +262,32 @@ impl QueueFiles {
         self.disk.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        consume_queue::Queues,
+        disk::{Crash, FaultyDisk},
+    };
+    use bolide_wire::{QueueId, TopicName};
+
+    #[test]
+    fn a_file_made_by_a_checkpoint_that_failed_has_a_durable_name_after_the_next_one() {
+        for seed in 0..20 {
+            let disk = FaultyDisk::new(seed);
+            let files = QueueFiles::new(Arc::new(disk.clone()), PathBuf::from("/store/consumequeue"), 4);
+            let queue = Queues::unlisted(TopicName::internal("alpha").expect("a name"), QueueId(0));
+            let unit = [1; UNIT_BYTES];
+            files.write(&queue, 0, &unit, &mut Touched::default()).expect("room");
+            let mut touched = Touched::default();
+            files.write(&queue, 0, &unit, &mut touched).expect("room");
+            files.sync(touched).expect("synced");
+            let disk = disk.restart(Crash::Machine);
+            assert!(
+                disk.contents(&files.path(&queue, 0)).is_some_and(|bytes| bytes.starts_with(&unit)),
+                "seed {seed}"
+            );
+        }
+    }
+}
