@@ -158,8 +158,12 @@ impl World {
                 self.nodes[node].clock.jump(to);
             }
             Fault::StateRecreated => {
-                let complete = self.api.state().in_sync.len() == self.nodes.len();
-                if complete && self.nodes.iter().all(|node| node.process.is_some()) {
+                // A volume that was emptied as well could not know better.
+                let state = self.api.state();
+                let known = |node: &crate::node::Node| {
+                    node.process.as_ref().is_some_and(|process| state.in_sync.contains(&process.member))
+                };
+                if self.nodes.iter().all(known) {
                     self.api.recreate(self.nodes[0].name.clone());
                     let time = self.random.millis(1000, 5000);
                     self.after(time, What::Fault(Some(Fault::StateRestored)));

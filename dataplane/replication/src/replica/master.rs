@@ -222,12 +222,12 @@ impl Replica {
     }
 
     fn has_enough(&self) -> bool {
-        self.in_sync_at_least() >= self.config.min_in_sync
+        self.in_sync_at_least() >= self.config.min_in_sync || mutated(Mutation::MinInSyncAtAdmission)
     }
 
     fn confirm(&mut self, turn: &mut Turn<'_>) {
         let holds = self.config.holds;
-        let enough = self.has_enough() || mutated(Mutation::MinInSyncAtAdmission);
+        let enough = self.has_enough();
         let required = self.required();
         let own = self.log.held(holds);
         let Some(master) = &mut self.master else { return };
