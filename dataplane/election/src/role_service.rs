@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bolide_replication::{Epoch, StateError};
+use bolide_replication::{Epoch, Pointing, StateError, point};
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
@@ -150,20 +150,23 @@ impl RoleService {
     async fn check(&self, ours: Epoch) -> Result<(), ElectionError> {
         let service = self.read().await?;
         let found = epoch_of(&service);
-        if found > ours {
-            let holder = holder_of(&service).unwrap_or_default();
-            return Err(ElectionError::Lost { service: self.name.clone(), holder, epoch: found });
-        }
-        if found == ours && holder_of(&service).as_deref() == Some(self.pod.as_str()) {
-            return Ok(());
-        }
-        if found == ours {
-            tracing::warn!(
-                service = self.name,
-                "the selector was changed by something else; writing it again"
-            );
-        } else {
-            tracing::info!(service = self.name, pod = self.pod, epoch = ours.0, "pointing it here");
+        let holder = holder_of(&service);
+        let here = holder.as_deref() == Some(self.pod.as_str());
+        match point(found, here, ours) {
+            Pointing::Held => return Ok(()),
+            Pointing::Lost => {
+                let holder = holder.unwrap_or_default();
+                return Err(ElectionError::Lost { service: self.name.clone(), holder, epoch: found });
+            }
+            Pointing::Write if found == ours => {
+                tracing::warn!(
+                    service = self.name,
+                    "the selector was changed by something else; writing it again"
+                );
+            }
+            Pointing::Write => {
+                tracing::info!(service = self.name, pod = self.pod, epoch = ours.0, "pointing it here");
+            }
         }
         if self.write(pointed_at(service, &self.pod, ours)).await? {
             Ok(())

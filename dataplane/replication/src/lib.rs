@@ -13,7 +13,7 @@
 //! }
 //! ```
 //!
-//! `docs/decisions/0007-the-replication-protocol.md` says how the protocol works and why.
+//! `docs/decisions/0013-the-replication-protocol.md` says how the protocol works and why.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

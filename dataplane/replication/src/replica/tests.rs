@@ -391,3 +391,97 @@ fn a_stale_answer_and_a_lost_one_are_not_believed() {
     assert_eq!(replica.group.known().map(|known| known.epoch), Some(Epoch(1)));
     assert_eq!(replica.status().role, RoleName::Master);
 }
+
+/// Any message, with small numbers so that they often fit what the replica expects.
+fn any_message() -> impl proptest::strategy::Strategy<Value = Message> {
+    use proptest::prelude::*;
+    let number = 0..6_u64;
+    (0..10_u8, [number.clone(), number.clone(), number.clone(), number], any::<bool>()).prop_map(
+        |(kind, [a, b, c, d], flag)| {
+            let (epoch, session, offset) = (Epoch(a), Session(b), LogOffset(c * 50));
+            let member = Member::new(ReplicaName::new("m").expect("a name"), Incarnation(1));
+            let seen = flag.then_some(Seen { epoch: Epoch(d), revision: a });
+            let standing =
+                Standing { member, seen, leads: flag.then_some(epoch), last_epoch: Epoch(d), end: offset };
+            match kind {
+                0 => Message::Hello(Hello {
+                    protocol: 1,
+                    cluster: "c".to_owned(),
+                    group: "g".to_owned(),
+                    segment_bytes: 4096,
+                    standing,
+                    session,
+                    follows: Epoch(d),
+                    epochs: vec![crate::EpochStart { epoch: Epoch(d), start: LogOffset(0) }],
+                    min: LogOffset(0),
+                }),
+                1 => Message::Welcome(crate::Welcome { protocol: 1, standing }),
+                2 => Message::TruncateTo(TruncateTo { epoch, session, offset }),
+                3 => Message::NeedSnapshot { epoch, min: offset },
+                4 => Message::Batch(crate::Batch {
+                    epoch,
+                    session,
+                    offset,
+                    confirm: LogOffset(d * 50),
+                    bytes: vec![0; 50].into(),
+                }),
+                5 => Message::Heartbeat(Heartbeat { standing, confirm: offset, stamp: b, echo: d }),
+                6 => {
+                    Message::Ack(Ack { epoch, session, written: offset, flushed: LogOffset(d * 50), echo: b })
+                }
+                7 => Message::Lead { epoch, end: offset },
+                8 => Message::Resign { epoch },
+                _ => Message::Refuse { epoch },
+            }
+        },
+    )
+}
+
+proptest::proptest! {
+    /// Whatever a peer says: no panic, nothing appended before the log's end is known, nothing confirmed beyond it.
+    #[test]
+    fn no_peer_can_make_a_replica_break_its_own_rules(
+        messages in proptest::collection::vec((any_message(), 0..2_u64), 1..40),
+    ) {
+        let (mut replica, dialed, mut effects) = follower();
+        let accepted = LinkId(2);
+        let mut now = ms(2);
+        replica.handle(now, Event::Accepted { link: accepted }, &mut effects);
+        let (mut end, mut asked) = (100_u64, Vec::new());
+        for (message, which) in messages {
+            now += ms(100);
+            let link = if which == 0 { dialed } else { accepted };
+            effects.clear();
+            replica.handle(now, Event::Received { link, message }, &mut effects);
+            asked.append(&mut effects);
+            while !asked.is_empty() {
+                for effect in std::mem::take(&mut asked) {
+                    let mut view = LogView::empty();
+                    view.epochs = vec![crate::EpochStart { epoch: Epoch(3), start: LogOffset(0) }].into();
+                    let answer = match effect {
+                        Effect::AppendRaw { at, bytes } => {
+                            assert_eq!(at.0, end, "appended where the log ends");
+                            end += bytes.len() as u64;
+                            (view.end, view.flushed) = (LogOffset(end), LogOffset(end));
+                            Event::RawAppended(Ok(view))
+                        }
+                        Effect::Truncate { to } => {
+                            assert!(to.0 < end, "only what is there is cut");
+                            end = to.0;
+                            (view.end, view.flushed) = (LogOffset(end), LogOffset(end));
+                            Event::Truncated(Ok(view))
+                        }
+                        Effect::SetConfirmed(offset) => {
+                            assert!(offset.0 <= end);
+                            continue;
+                        }
+                        Effect::Lead { .. } => panic!("it never claimed"),
+                        _ => continue,
+                    };
+                    replica.handle(now, answer, &mut effects);
+                    asked.append(&mut effects);
+                }
+            }
+        }
+    }
+}
