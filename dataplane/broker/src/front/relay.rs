@@ -30,6 +30,8 @@ pub(super) const QUIET: Duration = Duration::from_millis(100);
 /// How long a connection that answers nothing itself is waited for: longer than any pull is held.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a new master that does not listen yet is tried.
+const CONNECT_RETRY: Duration = Duration::from_millis(10);
 /// Requests of one connection that may wait to be sent on.
 const WAITING: usize = 16_384;
 /// 5.2.0: the first version that understands GO_AWAY.
@@ -134,7 +136,7 @@ async fn carry(
             }
             () = conn.closed() => break,
         };
-        let upstream = client.connect(&address, CONNECT_TIMEOUT).await;
+        let upstream = reach(&client, &address).await;
         let mut asked: Answer = Box::pin(async move {
             let upstream = match upstream {
                 Ok(upstream) => upstream,
@@ -161,6 +163,19 @@ async fn carry(
         }
     }
     client.close(Duration::ZERO).await;
+}
+
+/// Connects to the new master. It may not listen yet: then it is tried again, for a while.
+async fn reach(client: &Client, address: &str) -> Result<Conn, CallError> {
+    let until = Instant::now() + CONNECT_TIMEOUT;
+    loop {
+        match client.connect(address, CONNECT_TIMEOUT).await {
+            Err(CallError::Connect { .. }) if Instant::now() < until => {
+                tokio::time::sleep(CONNECT_RETRY).await;
+            }
+            reached => return reached,
+        }
+    }
 }
 
 fn give_back(conn: &Conn, request: &Command, answer: Result<Command, CallError>) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bolide_replication::{CasOutcome, GroupState, ReplicaName, RoleName, Versioned};
 use bolide_transport::{Client, ClientConfig};
-use bolide_wire::{Command, ResponseCode};
+use bolide_wire::{Command, Language, ResponseCode};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -229,8 +229,14 @@ impl Group {
 
     /// Sends until it is acknowledged; returns how often it was not.
     pub(super) async fn send(&self, body: &str) -> u32 {
+        self.send_as(&self.client, Language::Java, body).await
+    }
+
+    /// As `send`, over the connection of a client written in `language`.
+    pub(super) async fn send_as(&self, client: &Client, language: Language, body: &str) -> u32 {
         for failed in 0..200 {
-            let answer = self.ask(send("orders", 0, body, "")).await;
+            let command = Command { language, ..send("orders", 0, body, "") };
+            let answer = client.call(&self.address, command, Duration::from_secs(3)).await.ok();
             if answer.is_some_and(|answer| answer.response_code() == ResponseCode::SUCCESS) {
                 return failed;
             }

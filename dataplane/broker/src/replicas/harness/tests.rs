@@ -116,9 +116,12 @@ async fn a_planned_switchover_fails_no_send() {
         .map(|sender| {
             let (group, stop) = (group.clone(), stop.clone());
             tokio::spawn(async move {
+                // Java clients are sent away, others are handed on.
+                let language = if sender % 2 == 0 { Language::Java } else { Language::Go };
+                let client = Client::new(ClientConfig::default());
                 let (mut sent, mut failed) = (0, 0);
                 while !stop.is_cancelled() {
-                    failed += group.send(&format!("s{sender}-{sent}")).await;
+                    failed += group.send_as(&client, language, &format!("s{sender}-{sent}")).await;
                     sent += 1;
                 }
                 (sent, failed)
