@@ -8,6 +8,7 @@ mod consume;
 mod failure;
 mod group;
 mod group_state;
+mod kubernetes;
 mod lag;
 mod output;
 mod produce;

@@ -4,16 +4,19 @@ use std::fmt::Display;
 use std::io::Read;
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use bolide_broker::{BrokerConfig, Environment};
+use bolide_election::{GroupLease, RoleService};
 use bolide_nameserver::NameserverConfig;
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::usage;
+use crate::kubernetes::{Addresses, LeaseState};
 use crate::yaml;
 
 /// How long a process may take to end after its parent is gone, before it ends itself the hard way.
@@ -39,6 +42,12 @@ pub(crate) struct BrokerArgs {
     /// In Kubernetes: the Service that this broker points at its own pod as master of its group
     #[arg(long, value_name = "SERVICE", requires_all = ["pod", "namespace"])]
     group_service: Option<String>,
+    /// In Kubernetes: the Lease with the state of this broker's group, when that has several replicas
+    #[arg(long, value_name = "LEASE", requires_all = ["group_service", "pod", "namespace"])]
+    group_lease: Option<String>,
+    /// In Kubernetes: the Service of a slave; repeated, by broker id from 1
+    #[arg(long, value_name = "SERVICE", requires = "group_lease")]
+    slave_service: Vec<String>,
     /// Name of the pod
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pod: Option<String>,
@@ -49,20 +58,39 @@ pub(crate) struct BrokerArgs {
 
 /// Runs a nameserver until SIGTERM or Ctrl-C.
 pub(crate) fn nameserver(args: &ServerArgs) -> anyhow::Result<()> {
-    let config = load(args, NameserverConfig::check)?;
+    let config: NameserverConfig = read(args)?;
+    check(args, config.check())?;
     serve(args, async |shutdown| Ok(bolide_nameserver::run(config, shutdown).await?))
 }
 
 /// Runs a broker until SIGTERM or Ctrl-C.
 pub(crate) fn broker(args: &BrokerArgs) -> anyhow::Result<()> {
-    let config = load(&args.server, BrokerConfig::check)?;
-    let environment = Environment { listeners: inherited_listeners()?, group_state: None };
-    let role = args.group_service.clone().zip(args.pod.clone()).zip(args.namespace.clone());
+    let mut config: BrokerConfig = read(&args.server)?;
+    if config.replicated() && config.replica_name.is_empty() {
+        // one file serves all pods of a group
+        config.replica_name = args.pod.clone().unwrap_or_default();
+    }
+    check(&args.server, config.check())?;
+    let mut environment = Environment { listeners: inherited_listeners()?, ..Environment::default() };
+    let pod = args.group_service.clone().zip(args.pod.clone()).zip(args.namespace.clone());
     serve(&args.server, async |shutdown| {
-        let Some(((service, pod), namespace)) = role else {
+        let Some(((service, pod), namespace)) = pod else {
             return Ok(bolide_broker::run(config, environment, shutdown).await?);
         };
-        let role = bolide_election::RoleService::connect(&namespace, &service, &pod).await?;
+        if let Some(lease) = args.group_lease.as_ref().filter(|_| config.replicated()) {
+            let lease = GroupLease::connect(&namespace, lease).await?;
+            environment.group_state = Some(Arc::new(LeaseState(lease)));
+            let addresses = Addresses::connect(&namespace, &service, &args.slave_service, &pod).await?;
+            let serving = environment.serving.subscribe();
+            let following = tokio::spawn({
+                let shutdown = shutdown.clone();
+                async move { addresses.follow(serving, shutdown).await }
+            });
+            let result = bolide_broker::run(config, environment, shutdown).await;
+            following.abort();
+            return Ok(result?);
+        }
+        let role = RoleService::connect(&namespace, &service, &pod).await?;
         tokio::select! {
             result = bolide_broker::run(config, environment, shutdown.clone()) => Ok(result?),
             // only a later claim ends the hold: another process leads the group, so this one must not
@@ -84,13 +112,13 @@ fn inherited_listeners() -> anyhow::Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
-fn load<T: DeserializeOwned, E: Display>(
-    args: &ServerArgs,
-    check: impl Fn(&T) -> Result<(), E>,
-) -> anyhow::Result<T> {
-    let config: T = yaml::from_file(&args.config).map_err(|error| usage(error.to_string()))?;
-    check(&config).map_err(|error| usage(format!("{}: {error}", args.config.display())))?;
-    Ok(config)
+fn read<T: DeserializeOwned>(args: &ServerArgs) -> anyhow::Result<T> {
+    Ok(yaml::from_file(&args.config).map_err(|error| usage(error.to_string()))?)
+}
+
+fn check<E: Display>(args: &ServerArgs, checked: Result<(), E>) -> anyhow::Result<()> {
+    checked.map_err(|error| usage(format!("{}: {error}", args.config.display())))?;
+    Ok(())
 }
 
 fn serve(

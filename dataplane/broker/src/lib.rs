@@ -41,5 +41,6 @@ pub use front::FrontError;
 pub use handler::served;
 pub use metrics::BrokerMetrics;
 pub use replicas::{Environment, FileGroupState, GroupStateError, GroupStateStore, ReplicaError};
+pub use role::Serving;
 pub use run::{RunError, run};
 pub use state::snapshot::SnapshotError;

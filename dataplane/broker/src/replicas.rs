@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Broker;
 use crate::config::{BrokerConfig, FlushDiskType};
 use crate::front::{FrontError, Listeners};
+use crate::role::Serving;
 use crate::run::{RunError, start, stop, store_config};
 use crate::serving::begin_tasks;
 
@@ -84,6 +85,14 @@ pub struct Environment {
     pub listeners: Vec<TcpListener>,
     /// Where the group state is kept; `groupStateFile` when none.
     pub group_state: Option<Arc<dyn GroupStateStore>>,
+    /// Told whom a replica serves clients as, so that the addresses of its group can follow.
+    pub serving: watch::Sender<Serving>,
+}
+
+/// What others see of a replica's role.
+pub(crate) struct Shown {
+    pub(crate) ready: Arc<ArcSwap<Readiness>>,
+    pub(crate) serving: watch::Sender<Serving>,
 }
 
 /// Why a replica ended, when nothing failed.
@@ -123,8 +132,9 @@ pub(crate) async fn run(
             let cloned = listener.try_clone().map_err(|source| FrontError::Inherited { index, source })?;
             listeners.push(cloned);
         }
+        let shown = Shown { ready, serving: environment.serving.clone() };
         let running =
-            Running::start(config.clone(), listeners, group_state.clone(), ready, &registry).await?;
+            Running::start(config.clone(), listeners, group_state.clone(), shown, &registry).await?;
         let ended = running.serve(&shutdown).await;
         stop_admin.cancel();
         if let Some(admin) = admin {
@@ -158,7 +168,7 @@ impl Running {
         config: BrokerConfig,
         listeners: Vec<TcpListener>,
         group_state: Arc<dyn GroupStateStore>,
-        ready: Arc<ArcSwap<Readiness>>,
+        shown: Shown,
         registry: &Registry,
     ) -> Result<Running, RunError> {
         let (disk, clock) = (Arc::new(RealDisk::new()), Arc::new(SystemClock::new()));
@@ -175,7 +185,7 @@ impl Running {
         let broker = start(config.clone(), disk, clock, registry).await?;
         register_build_info(registry, "broker")?;
         let listeners = Listeners::new(listeners, TransportMetrics::register(registry, "broker")?);
-        ready.store(Arc::new(Readiness::NotReady("not in its role yet".into())));
+        shown.ready.store(Arc::new(Readiness::NotReady("not in its role yet".into())));
 
         let mut peers = HashMap::new();
         let mut hosts = HashMap::new();
@@ -224,7 +234,7 @@ impl Running {
         broker.replication.set(status::Replication::new(shared.clone(), switched.clone())).ok();
         begin_tasks(&broker);
         let roles =
-            Roles::new(broker.clone(), listeners, shared.clone(), ready, hosts, switching, hurry.clone());
+            Roles::new(broker.clone(), listeners, shared.clone(), shown, hosts, switching, hurry.clone());
         let roles = tokio::spawn(roles.serve(waiting_commands, stop_roles.clone()));
         let owner = tokio::spawn(owner.serve(waiting, stop_owner.clone()));
         Ok(Running {

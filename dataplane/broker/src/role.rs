@@ -16,6 +16,36 @@ pub(crate) enum Role {
     Waiting,
 }
 
+/// Whom a replica serves clients as; whoever moves addresses watches it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Serving {
+    /// It serves nobody.
+    #[default]
+    Nobody,
+    /// The master of its group.
+    Master {
+        /// In which epoch it became so.
+        epoch: u64,
+    },
+    /// A slave.
+    Slave {
+        /// Its broker id, from 1.
+        id: usize,
+        /// Epoch of the master that it follows.
+        epoch: u64,
+    },
+}
+
+impl From<Standing> for Serving {
+    fn from(Standing { role, epoch }: Standing) -> Serving {
+        match role {
+            Role::Master => Serving::Master { epoch },
+            Role::Slave(id) => Serving::Slave { id, epoch },
+            Role::Waiting => Serving::Nobody,
+        }
+    }
+}
+
 /// The role, and the epoch in which it was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Standing {

@@ -177,7 +177,8 @@ impl Group {
         let seat = &mut self.seats[number];
         let ready = Arc::new(ArcSwap::from_pointee(Readiness::NotReady("starting".into())));
         let state = Arc::new(seat.state.clone());
-        let running = Running::start(seat.config.clone(), listeners, state, ready, &Registry::new()).await;
+        let shown = Shown { ready, serving: watch::Sender::default() };
+        let running = Running::start(seat.config.clone(), listeners, state, shown, &Registry::new()).await;
         seat.running = Some(running.unwrap());
     }
 

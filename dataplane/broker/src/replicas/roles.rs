@@ -7,19 +7,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bolide_replication::{Event, ReplicaName, Role as Wanted};
 use bolide_telemetry::Readiness;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Shown;
 use super::owner::{Input, Shared};
 use super::upkeep;
 use crate::broker::Broker;
 use crate::front::{Front, FrontError, Listeners};
 use crate::handler::pull::wake;
-use crate::role::{Role, Standing};
+use crate::role::{Role, Serving, Standing};
 use crate::run::drop_deleted_queues;
 use crate::serving::Term;
 
@@ -65,7 +65,7 @@ pub(super) struct Roles {
     broker: Arc<Broker>,
     listeners: Listeners,
     shared: Arc<Shared>,
-    ready: Arc<ArcSwap<Readiness>>,
+    shown: Shown,
     /// Host names of the other replicas.
     hosts: HashMap<ReplicaName, String>,
     switched: watch::Sender<Switched>,
@@ -80,13 +80,13 @@ impl Roles {
         broker: Arc<Broker>,
         listeners: Listeners,
         shared: Arc<Shared>,
-        ready: Arc<ArcSwap<Readiness>>,
+        shown: Shown,
         hosts: HashMap<ReplicaName, String>,
         switched: watch::Sender<Switched>,
         hurry: CancellationToken,
     ) -> Roles {
         let leaving = TaskTracker::new();
-        Roles { broker, listeners, shared, ready, hosts, switched, term: None, leaving, hurry }
+        Roles { broker, listeners, shared, shown, hosts, switched, term: None, leaving, hurry }
     }
 
     /// Works until `stop`, then ends the term.
@@ -197,7 +197,8 @@ impl Roles {
         self.broker.standing.store(Arc::new(Standing { role: Role::Waiting, ..standing }));
         self.broker.state.follow();
         let reason = "not in its role yet".to_owned();
-        self.ready.store(Arc::new(Readiness::NotReady(reason)));
+        self.shown.ready.store(Arc::new(Readiness::NotReady(reason)));
+        self.shown.serving.send_replace(Serving::Nobody);
     }
 
     async fn begin(&self, standing: Standing) -> Result<Term, FrontError> {
@@ -235,7 +236,8 @@ impl Roles {
             term.add(&self.broker, |stop| upkeep::serve(self.broker.clone(), stop));
         }
         tracing::info!(role = ?standing.role, epoch = standing.epoch, "serving in this role");
-        self.ready.store(Arc::new(Readiness::Ready));
+        self.shown.ready.store(Arc::new(Readiness::Ready));
+        self.shown.serving.send_replace(standing.into());
         self.term = Some((standing, term));
     }
 
@@ -271,7 +273,7 @@ impl Roles {
     }
 
     async fn finish(mut self) {
-        self.ready.store(Arc::new(Readiness::NotReady("stopping".into())));
+        self.shown.ready.store(Arc::new(Readiness::NotReady("stopping".into())));
         self.leaving.close();
         self.leaving.wait().await;
         match self.term.take() {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use bolide_api::common::Quantity;
-use bolide_resources::{Cluster, labels};
+use bolide_resources::{Cluster, labels, names};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kube::core::NamespaceResourceScope;
-use kube::{Client, Resource, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 
@@ -44,14 +44,23 @@ impl Found {
         let services: Vec<Service> = owned(client, cluster, &all).await?;
         let pods: Vec<Pod> = list(client, &cluster.namespace, &all).await?;
         // before the claims: where there is none, nobody can have written this state since
-        let leases: Vec<Lease> = list(client, &cluster.namespace, &of(labels::BROKER)).await?;
+        let stateful_sets: BTreeMap<u32, StatefulSet> =
+            stateful_sets.into_iter().filter_map(|set| Some((group_of(&set)?, set))).collect();
+        let mut leases = BTreeMap::new();
+        for number in (0..cluster.spec.groups).chain(stateful_sets.keys().copied()) {
+            // by name: one that a person has made has no labels
+            let name = names::group(&cluster.name, number);
+            let api: Api<Lease> = Api::namespaced(client.clone(), &cluster.namespace);
+            let lease = api.get_opt(&name).await.map_err(Error::api(format!("get Lease {name}")))?;
+            leases.extend(lease.map(|lease| (number, lease)));
+        }
         let (pods, nameserver_pods) = pods.into_iter().partition(|pod| group_of(pod).is_some());
         Ok(Self {
             nameserver_pods,
             nameservers: deployments.into_iter().next(),
-            stateful_sets: stateful_sets.into_iter().filter_map(|set| Some((group_of(&set)?, set))).collect(),
+            stateful_sets,
             services: services.into_iter().map(|service| (service.name_any(), service)).collect(),
-            leases: leases.into_iter().filter_map(|lease| Some((group_of(&lease)?, lease))).collect(),
+            leases,
             pods,
             claims: list(client, &cluster.namespace, &of(labels::BROKER)).await?,
         })

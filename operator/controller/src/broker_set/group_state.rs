@@ -162,7 +162,7 @@ pub(crate) async fn make(
     }
 }
 
-/// Marks the claims of a group that has a state.
+/// Marks the claims of a group that has a state, and labels a Lease that a person has made, so that changes of it are seen.
 pub(crate) async fn mark(
     client: &Client,
     cluster: &Cluster,
@@ -172,6 +172,13 @@ pub(crate) async fn mark(
 ) -> Result<(), Error> {
     if held.known().is_none() {
         return Ok(());
+    }
+    let unlabelled = |lease: &&Lease| !lease.labels().contains_key(labels::CLUSTER);
+    if let Some(name) = found.leases.get(&group.number).filter(unlabelled).map(ResourceExt::name_any) {
+        let api: Api<Lease> = Api::namespaced(client.clone(), &cluster.namespace);
+        let change = json!({ "metadata": { "labels": lease::labels(cluster, group) } });
+        let written = api.patch(&name, &PatchParams::default(), &Patch::Merge(&change)).await;
+        written.map_err(Error::api(format!("label Lease {name}")))?;
     }
     let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &cluster.namespace);
     for claim in found.claims_of(group.number).filter(|claim| !is_marked(claim)) {

@@ -11,7 +11,8 @@ use kube::core::ObjectMeta;
 
 use super::Group;
 use crate::cluster::Cluster;
-use crate::{labels, names};
+use crate::labels::{self, Labels};
+use crate::names;
 
 /// The state of a group that begins with its first pod, which has whatever its volume holds. `above`: the newest state of a group of
 /// this name whose volumes are gone, and the epoch in which its Service was last written; the new one is above both.
@@ -29,6 +30,11 @@ pub fn new_state(cluster: &Cluster, group: &Group, above: Seen) -> Result<GroupS
     })
 }
 
+/// The labels of the Lease.
+pub fn labels(cluster: &Cluster, group: &Group) -> Labels {
+    group.labels(cluster)
+}
+
 /// The Lease with a state.
 ///
 /// # Errors
@@ -38,7 +44,7 @@ pub fn lease(cluster: &Cluster, group: &Group, state: &GroupState) -> Result<Lea
         metadata: ObjectMeta {
             annotations: Some(BTreeMap::from([(labels::GROUP_STATE.to_owned(), state.to_json()?)])),
             owner_references: None,
-            ..cluster.metadata(names::group(&cluster.name, group.number), group.labels(cluster))
+            ..cluster.metadata(names::group(&cluster.name, group.number), labels(cluster, group))
         },
         spec: None,
     })

@@ -258,6 +258,7 @@ async fn an_empty_replica_begins_with_a_snapshot_when_the_log_does_not_reach_bac
     let environment = Environment {
         listeners: group.listeners.iter().map(|listener| listener.try_clone().unwrap()).collect(),
         group_state: Some(Arc::new(seat.state.clone())),
+        ..Environment::default()
     };
     let other = tokio::spawn(super::super::run(config, environment, shutdown.clone()));
     group.until("the other is in sync", |group| group.in_sync() == 2).await;

@@ -75,6 +75,15 @@ async fn a_lost_group_state_is_said_and_never_made_anew() {
     bed.put_set(pair(1));
     bed.converge().await;
     assert_eq!(bed.api.object(LEASE), None);
+    // a person decides
+    let forced = r#"{"epoch":9,"revision":20,"inSync":["demo-broker-0-0@0"]}"#;
+    let annotations = json!({ "bolide.dev/group-state": forced });
+    bed.api.put(LEASE, json!({ "metadata": { "name": "demo-broker-0", "annotations": annotations } }));
+    bed.put_set(pair(2));
+    bed.converge().await;
+    assert_eq!(state(&bed)["epoch"], 10);
+    assert_eq!(bed.api.object(LEASE).expect("kept")["metadata"]["labels"]["bolide.dev/cluster"], "demo");
+    assert_eq!(reason(&bed, "Ready"), Some((ConditionStatus::True, "Ready".into())));
 }
 
 #[tokio::test]
