@@ -3,6 +3,7 @@
 //! Owns bringing the cluster up with the images of this build, and taking it down again. What is in it is asked and changed with
 //! `kubectl` and `helm`, as a person would: see [`Namespace`].
 
+mod cut;
 mod namespace;
 mod pod;
 mod prometheus;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
+pub use cut::CutPod;
 pub use namespace::{Namespace, condition};
 pub use pod::JavaPod;
 pub use prometheus::Prometheus;
@@ -120,6 +122,18 @@ impl Kube {
     /// The file that says how to reach the API server.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// Takes the API server away for that long; false in a cluster that was given.
+    ///
+    /// # Errors
+    /// It does not end, or does not come back.
+    pub fn without_api(&self, length: Duration) -> Result<bool> {
+        let Some(dir) = &self.own else { return Ok(false) };
+        script("cluster/cluster", &["stop-api", text(dir)?])?;
+        std::thread::sleep(length);
+        script("cluster/cluster", &["start-api", text(dir)?])?;
+        Ok(true)
     }
 
     /// Makes a namespace that enforces the pod security level `restricted`, and warns of nothing less.

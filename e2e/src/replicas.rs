@@ -22,6 +22,26 @@ pub struct Leading {
     pub in_sync: Vec<String>,
 }
 
+impl Leading {
+    /// The group state from its JSON.
+    ///
+    /// # Errors
+    /// It is not what it should be.
+    pub fn parse(text: &str) -> Result<Self> {
+        let state: Value = serde_json::from_str(text)?;
+        // a member is its name, `@`, and what tells two lives of its volume apart
+        let name = |member: &Value| {
+            let text = member.as_str().unwrap_or_default();
+            text.rsplit_once('@').map_or(text, |(name, _)| name).to_owned()
+        };
+        Ok(Self {
+            epoch: state["epoch"].as_u64().context("no epoch")?,
+            master: name(&state["master"]),
+            in_sync: state["inSync"].as_array().context("no inSync")?.iter().map(name).collect(),
+        })
+    }
+}
+
 /// One broker group of a running cluster.
 #[derive(Debug)]
 pub struct Replicas {
@@ -39,19 +59,9 @@ impl Replicas {
     /// # Errors
     /// It is not there, or not what it should be.
     pub fn leading(&self) -> Result<Leading> {
-        let text =
-            std::fs::read(&self.file).with_context(|| format!("cannot read {}", self.file.display()))?;
-        let state: Value = serde_json::from_slice(&text)?;
-        // a member is its name, `@`, and what tells two lives of its volume apart
-        let name = |member: &Value| {
-            let text = member.as_str().unwrap_or_default();
-            text.rsplit_once('@').map_or(text, |(name, _)| name).to_owned()
-        };
-        Ok(Leading {
-            epoch: state["epoch"].as_u64().context("no epoch")?,
-            master: name(&state["master"]),
-            in_sync: state["inSync"].as_array().context("no inSync")?.iter().map(name).collect(),
-        })
+        let text = std::fs::read_to_string(&self.file)
+            .with_context(|| format!("cannot read {}", self.file.display()))?;
+        Leading::parse(&text)
     }
 
     /// Waits until so many replicas are in sync and one of them leads.

@@ -11,6 +11,7 @@ mod leadership;
 mod metrics;
 mod namespaces;
 mod refusals;
+mod replicas;
 mod topics;
 
 use std::time::{Duration, Instant};
@@ -33,8 +34,8 @@ const BESIDE: &[&[Scenario]] = &[
     &[("changes", changes::run)],
     &[("topics", topics::run), ("groups", groups::run), ("namespaces", namespaces::run)],
 ];
-/// Scenarios that take the operator away from all others.
-const ALONE: &[Scenario] = &[("leadership", leadership::run)];
+/// Scenarios that take the operator or the API server away from all others.
+const ALONE: &[Scenario] = &[("replicas", replicas::run), ("leadership", leadership::run)];
 
 #[test]
 fn the_operator_does_what_it_says_on_a_real_kubernetes() -> Result<()> {
