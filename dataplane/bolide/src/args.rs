@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{bench, consume, group, group_state, lag, produce, request_codes, server, status, switchover, topic, up};
+use crate::{
+    bench, consume, group, group_state, lag, produce, request_codes, server, status, switchover, topic, up,
+};
 
 /// Messaging that speaks the Apache RocketMQ protocol: a local cluster, the servers, and the commands beside them.
 #[derive(Debug, Parser)]

@@ -17,9 +17,11 @@ pub(crate) enum GroupStateCommand {
     /// Show who leads a broker group, and which replicas hold every acknowledged message
     Show(ShowArgs),
     /// Make a replica the master whatever the others have: MESSAGES THAT ONLY THE OTHERS HOLD ARE LOST
-    #[command(after_help = "When to use it: the replicas that are in sync are gone for good, or the group state itself is.
+    #[command(
+        after_help = "When to use it: the replicas that are in sync are gone for good, or the group state itself is.
 The replica named leads from its next look at the group state on, with exactly the messages that it has. The other replicas drop what
-it does not have, and follow it.")]
+it does not have, and follow it."
+    )]
     Force(ForceArgs),
 }
 
@@ -147,7 +149,8 @@ impl Place {
             return Ok(highest);
         }
         let stores = self.data.join("data");
-        let entries = std::fs::read_dir(&stores).with_context(|| format!("cannot read {}", stores.display()))?;
+        let entries =
+            std::fs::read_dir(&stores).with_context(|| format!("cannot read {}", stores.display()))?;
         for entry in entries {
             let entry = entry?;
             if !entry.file_name().to_string_lossy().starts_with(&format!("{}-", self.group)) {

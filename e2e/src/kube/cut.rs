@@ -38,7 +38,8 @@ impl CutPod {
         for (chain, interface) in [("INPUT", "-i"), ("OUTPUT", "-o")] {
             let net = format!("--net=/proc/{}/ns/net", self.pid);
             let rule = ["iptables", "-w", change, chain, "!", interface, "lo", "-j", "DROP"];
-            let status = Command::new("nsenter").arg(net).args(rule).status().context("cannot run nsenter")?;
+            let status =
+                Command::new("nsenter").arg(net).args(rule).status().context("cannot run nsenter")?;
             ensure!(status.success(), "iptables {change} {chain} in the pod: {status}");
         }
         Ok(())

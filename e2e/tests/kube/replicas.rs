@@ -118,7 +118,8 @@ fn namesrv(namespace: &Namespace) -> Result<String> {
 
 /// Addresses of the Services of nameservers and master, by name.
 fn service_addresses(namespace: &Namespace) -> Result<Value> {
-    let services = namespace.get(&["service", "ha-nameserver", "ha-broker-0-master", "ha-broker-0-slave-1"])?;
+    let services =
+        namespace.get(&["service", "ha-nameserver", "ha-broker-0-master", "ha-broker-0-slave-1"])?;
     let items = services["items"].as_array().context("no list")?;
     Ok(items.iter().map(|one| json!([one["metadata"]["name"], one["spec"]["clusterIP"]])).collect())
 }
@@ -151,10 +152,22 @@ fn faults_lose_nothing(pair: &Pair<'_>) -> Result<()> {
         let before = pair.in_sync(2, BACK_WITHIN)?;
         acked.wait_flowing(SOON)?;
         let since = Instant::now();
-        pair.namespace.kubectl(&["delete", "pod", &before.master, "--force", "--grace-period=0", "--wait=false"])?;
+        pair.namespace.kubectl(&[
+            "delete",
+            "pod",
+            &before.master,
+            "--force",
+            "--grace-period=0",
+            "--wait=false",
+        ])?;
         let gap = acked.next(since, ON_THEIR_WAY, BACK_WITHIN)?;
         let now = pair.changed(&before)?;
-        seen(&format!("{what}: acknowledged again {} ms after the command; {} leads in epoch {}", gap.as_millis(), now.master, now.epoch));
+        seen(&format!(
+            "{what}: acknowledged again {} ms after the command; {} leads in epoch {}",
+            gap.as_millis(),
+            now.master,
+            now.epoch
+        ));
         Ok(())
     };
     for round in 1..=3 {
@@ -177,12 +190,20 @@ fn faults_lose_nothing(pair: &Pair<'_>) -> Result<()> {
             std::thread::sleep(SILENT.saturating_sub(since.elapsed()));
             cut.heal()?;
             pair.in_sync(2, BACK_WITHIN)?;
-            seen(&format!("the master is cut off: acknowledged again after {} ms; {} leads in epoch {}", gap.as_millis(), now.master, now.epoch));
+            seen(&format!(
+                "the master is cut off: acknowledged again after {} ms; {} leads in epoch {}",
+                gap.as_millis(),
+                now.master,
+                now.epoch
+            ));
         }
     }
     let (failed, gap) = pair.finish(load)?;
-    seen(&format!("nothing acknowledged is lost; {failed} calls failed in five faults, longest time without an acknowledgement {gap} ms"));
-    let events = pair.namespace.kubectl(&["get", "events", "--field-selector", "involvedObject.kind=BrokerSet"])?;
+    seen(&format!(
+        "nothing acknowledged is lost; {failed} calls failed in five faults, longest time without an acknowledgement {gap} ms"
+    ));
+    let events =
+        pair.namespace.kubectl(&["get", "events", "--field-selector", "involvedObject.kind=BrokerSet"])?;
     ensure!(events.contains("MasterChanged") && events.contains("OutOfSync"), "{events}");
     Ok(())
 }
@@ -217,9 +238,12 @@ fn no_send_fails_in_planned_changes(pair: &Pair<'_>) -> Result<()> {
         skip("the API server is not stopped: it is not of this run");
     }
     let (failed, gap) = pair.finish(load)?;
-    seen(&format!("{failed} calls failed in a switchover, two rolling changes and without an API server; longest time without an acknowledgement {gap} ms"));
+    seen(&format!(
+        "{failed} calls failed in a switchover, two rolling changes and without an API server; longest time without an acknowledgement {gap} ms"
+    ));
     ensure!(failed == 0, "{failed} calls failed");
-    let events = pair.namespace.kubectl(&["get", "events", "--field-selector", "involvedObject.kind=BrokerSet"])?;
+    let events =
+        pair.namespace.kubectl(&["get", "events", "--field-selector", "involvedObject.kind=BrokerSet"])?;
     ensure!(events.contains("HandedOver"), "{events}");
     Ok(())
 }
