@@ -225,7 +225,7 @@ pub(crate) async fn start(
         let levels = levels.clone();
         let open = move || -> Result<(Store, Arc<State>), RunError> {
             let snapshot = Snapshot::load(disk.as_ref(), &config.store_path_root_dir)?;
-            let timers = Timers::open(disk.clone(), &config.store_path_root_dir, snapshot.covers)?;
+            let timers = Timers::open(disk.clone(), &config.store_path_root_dir)?;
             let state = Arc::new(State::new(snapshot, timers, levels, Arc::new(Arrivals::default())));
             let store = Store::open(store_config(&config), disk, clock, store_metrics, state.clone())?;
             state.opened();

@@ -85,17 +85,12 @@ impl std::fmt::Debug for TimerIndex {
 }
 
 impl TimerIndex {
-    /// Opens the index in `folder`, or begins one. Without a usable index the log below `none_below` is taken to hold no
-    /// timers.
+    /// Opens the index in `folder`, or begins one: then the whole log has to be replayed.
     ///
     /// # Errors
     /// [`IndexError`] when the disk fails; damaged files are no error, but made anew.
-    pub fn open(
-        disk: Arc<dyn Disk>,
-        folder: &Path,
-        none_below: LogOffset,
-    ) -> Result<(TimerIndex, Opened), IndexError> {
-        TimerIndex::open_with(disk, folder, none_below, MEMORY_ENTRIES)
+    pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> Result<(TimerIndex, Opened), IndexError> {
+        TimerIndex::open_with(disk, folder, MEMORY_ENTRIES)
     }
 
     /// Like [`TimerIndex::open`], with another number of entries in memory: for tests.
@@ -105,7 +100,6 @@ impl TimerIndex {
     pub fn open_with(
         disk: Arc<dyn Disk>,
         folder: &Path,
-        none_below: LogOffset,
         memory_entries: usize,
     ) -> Result<(TimerIndex, Opened), IndexError> {
         let failed = |source| IndexError { folder: folder.to_owned(), source };
@@ -126,7 +120,7 @@ impl TimerIndex {
         };
         let rebuilt = found.is_none();
         let (manifest, runs, memory) = found.unwrap_or_else(|| {
-            (Manifest::new(none_below.0, Progress::default(), Vec::new(), None), Vec::new(), BTreeMap::new())
+            (Manifest::new(0, Progress::default(), Vec::new(), None), Vec::new(), BTreeMap::new())
         });
         let next_id = remove_others(disk.as_ref(), folder, &manifest).map_err(failed)?;
         let newest = runs.iter().map(|run| run.max_at).chain(memory.keys().map(|key| key.at().0)).max();

@@ -70,8 +70,7 @@ struct Lab {
 
 fn open(disk: &FaultyDisk) -> (TimerIndex, LogOffset) {
     let (index, opened) =
-        TimerIndex::open_with(Arc::new(disk.clone()), Path::new("/timers"), LogOffset(0), MEMORY_ENTRIES)
-            .expect("opens");
+        TimerIndex::open_with(Arc::new(disk.clone()), Path::new("/timers"), MEMORY_ENTRIES).expect("opens");
     (index, opened.replay_from)
 }
 

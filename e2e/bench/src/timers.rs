@@ -60,12 +60,12 @@ fn run(plan: &Plan, system: &System, report: &mut Report) -> anyhow::Result<()> 
     // A prime step visits the whole range in no order.
     let due = |number: u64| begin + (i64::try_from(number).unwrap_or(0) * 7_919 % 1_000_000) * step;
     let took = store(addr, "bench-far", PENDING, due)?;
-    report.add_figure(STORED, "messages", name, PENDING as f64 / took.as_secs_f64());
+    note(report, STORED, "messages", name, PENDING as f64 / took.as_secs_f64());
     std::thread::sleep(SETTLE);
-    report.add_figure(MEMORY, "MB", name, process::anonymous_bytes(cluster.broker_pid()?)? as f64 / 1e6);
+    note(report, MEMORY, "MB", name, process::anonymous_bytes(cluster.broker_pid()?)? as f64 / 1e6);
     eprintln!("{name}: {RESTART}");
     cluster.kill()?;
-    report.add_figure(RESTART, "s", name, cluster.start_again()?.as_secs_f64());
+    note(report, RESTART, "s", name, cluster.start_again()?.as_secs_f64());
     std::thread::sleep(SETTLE);
     precision(&cluster, report)?;
     burst(&cluster, report)?;
@@ -99,9 +99,9 @@ fn precision(cluster: &Cluster<'_>, report: &mut Report) -> anyhow::Result<()> {
     off.iter_mut().for_each(|off| *off = off.abs());
     off.sort_unstable();
     for (what, share) in OFF {
-        report.add_figure(what, "ms", name, quantile(&off, share));
+        note(report, what, "ms", name, quantile(&off, share));
     }
-    report.add_figure(EARLY, "ms", name, earliest as f64);
+    note(report, EARLY, "ms", name, earliest as f64);
     eprintln!("{name}: {:.0} other messages a second meanwhile", sent.messages_per_second());
     Ok(())
 }
@@ -117,8 +117,14 @@ fn burst(cluster: &Cluster<'_>, report: &mut Report) -> anyhow::Result<()> {
     let arrivals = arrivals(addr, "bench-burst", BURST)?;
     let first = arrivals.iter().map(|it| it.stored).min().unwrap_or(0);
     let last = arrivals.iter().map(|it| it.stored).max().unwrap_or(0);
-    report.add_figure(BURST_RATE, "messages", name, BURST as f64 * 1e3 / (last - first).max(1) as f64);
+    note(report, BURST_RATE, "messages", name, BURST as f64 * 1e3 / (last - first).max(1) as f64);
     Ok(())
+}
+
+/// Adds a figure, and says it at once: the whole takes minutes.
+fn note(report: &mut Report, what: &str, unit: &'static str, name: &str, value: f64) {
+    eprintln!("{name}: {what}: {value:.3} {unit}");
+    report.add_figure(what, unit, name, value);
 }
 
 fn quantile(sorted: &[i64], share: f64) -> f64 {

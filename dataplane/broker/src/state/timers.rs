@@ -95,11 +95,23 @@ fn entry(record: &RecordRef<'_>, at: LogOffset) -> Option<(Key, u64)> {
     Some((Key::message(due, at), identity(&[topic, RECALL_SEPARATOR, unique])))
 }
 
+/// How far Apache RocketMQ had come with its timers in a store that it wrote: the first number of its checkpoint, a time in
+/// milliseconds.
+fn delivered_by_apache(disk: &dyn Disk, root: &Path) -> Option<EpochMillis> {
+    let file = disk.open(&root.join("config").join("timercheck")).ok()?;
+    let mut time = [0; 8];
+    file.read_at(&mut time, 0).ok()?;
+    Some(EpochMillis(i64::from_be_bytes(time))).filter(|time| time.0 > 0)
+}
+
 /// The pending timers, and what wakes those who work on them.
 pub(crate) struct Timers {
     /// Which record is due when.
     pub(crate) index: TimerIndex,
     replay_from: LogOffset,
+    /// While the log of an adopted store is replayed: what was due before this was delivered by Apache RocketMQ, whose
+    /// deliveries do not say where from.
+    passed: AtomicI64,
     /// When whoever delivers will look again; a timer that is due earlier wakes it.
     looks_at: AtomicI64,
     /// There is something to do before `looks_at`.
@@ -116,18 +128,14 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    /// Opens the index below `root`. A store that never had timers is not replayed for them.
-    pub(crate) fn open(disk: Arc<dyn Disk>, root: &Path, snapshot: LogOffset) -> Result<Timers, IndexError> {
-        let queue = root.join("consumequeue").join(TIMER_TOPIC);
-        let had_timers = disk.list(&queue).is_ok_and(|files| !files.is_empty());
-        let none_below = if had_timers { LogOffset(0) } else { snapshot };
-        let (index, opened) = TimerIndex::open(disk, &root.join(FOLDER), none_below)?;
-        if opened.rebuilt && had_timers {
-            tracing::info!("the index of timers is made anew from the log");
-        }
+    /// Opens the index below `root`; without one, the whole log is replayed for the timers.
+    pub(crate) fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<Timers, IndexError> {
+        let (index, opened) = TimerIndex::open(disk.clone(), &root.join(FOLDER))?;
+        let passed = if opened.rebuilt { delivered_by_apache(disk.as_ref(), root) } else { None };
         Ok(Timers {
             index,
             replay_from: opened.replay_from,
+            passed: AtomicI64::new(passed.map_or(i64::MIN, |passed| passed.0)),
             looks_at: AtomicI64::new(i64::MAX),
             earlier: Notify::new(),
             turn: RwLock::new(()),
@@ -141,7 +149,7 @@ impl Timers {
     #[cfg(test)]
     pub(crate) fn none() -> Timers {
         let disk = Arc::new(bolide_store::disk::FaultyDisk::new(1));
-        Timers::open(disk, Path::new("/store"), LogOffset(0)).unwrap()
+        Timers::open(disk, Path::new("/store")).unwrap()
     }
 
     /// Where the log has to be replayed from.
@@ -149,9 +157,17 @@ impl Timers {
         self.replay_from
     }
 
+    /// From now on records are this broker's own.
+    pub(crate) fn recovered(&self) {
+        self.passed.store(i64::MIN, Ordering::Release);
+    }
+
     /// Applies a record of the timer topic; false when it cannot be read.
     pub(crate) fn take(&self, record: &RecordRef<'_>, at: LogOffset) -> bool {
         let Some((key, identity)) = entry(record, at) else { return false };
+        if key.due().0 < self.passed.load(Ordering::Acquire) {
+            return true;
+        }
         let pending = self.index.add(key, identity);
         if let Some(source) = record.properties().get(SOURCE_PROPERTY).and_then(TimerSource::parse) {
             self.apply(source);
@@ -215,6 +231,42 @@ mod tests {
         for bad in ["", "t", "t:1:2", "t:1:2:3:4", "t:x:2:3", "r:", "r:-1", "3:42"] {
             assert_eq!(TimerSource::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn in_an_adopted_store_only_what_apache_rocketmq_did_not_deliver_is_pending() {
+        use bolide_wire::message::{NewRecord, encode_record};
+        let disk = Arc::new(bolide_store::disk::FaultyDisk::new(1));
+        let root = Path::new("/store");
+        disk.create_dir(&root.join("config")).unwrap();
+        let check = disk.create(&root.join("config").join("timercheck")).unwrap();
+        check.write_at(&mut [std::io::IoSlice::new(&5_000_i64.to_be_bytes())], 0).unwrap();
+        let timers = Timers::open(disk, root).unwrap();
+        let host = "127.0.0.1:1".parse().unwrap();
+        let take = |due: i64, at: u64| {
+            let mut bytes = Vec::new();
+            let new = NewRecord {
+                topic: TIMER_TOPIC,
+                queue_id: bolide_wire::ids::QueueId(0),
+                flag: 0,
+                sys_flag: 0,
+                born_timestamp: EpochMillis(1),
+                born_host: host,
+                store_host: host,
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body: b"x",
+                properties: &format!("TIMER_OUT_MS\u{1}{due}\u{2}REAL_TOPIC\u{1}t\u{2}UNIQ_KEY\u{1}u\u{2}"),
+            };
+            encode_record(&new, &mut bytes).unwrap();
+            assert!(timers.take(&RecordRef::parse(&bytes).unwrap(), LogOffset(at)));
+        };
+        take(4_999, 0);
+        take(5_000, 100);
+        assert_eq!(timers.index.len(), 1);
+        timers.recovered();
+        take(4_999, 200);
+        assert_eq!(timers.index.len(), 2);
     }
 
     #[test]
