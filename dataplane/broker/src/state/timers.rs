@@ -16,7 +16,6 @@ use bolide_wire::properties::{PropertiesRef, names};
 use tokio::sync::{Notify, RwLock};
 
 use super::delays::SOURCE_PROPERTY;
-use super::topics::TIMER_TOPIC;
 
 /// Folder of the index in the store's.
 const FOLDER: &str = "timers";
@@ -236,6 +235,9 @@ mod tests {
     #[test]
     fn in_an_adopted_store_only_what_apache_rocketmq_did_not_deliver_is_pending() {
         use bolide_wire::message::{NewRecord, encode_record};
+
+        use crate::state::topics::TIMER_TOPIC;
+
         let disk = Arc::new(bolide_store::disk::FaultyDisk::new(1));
         let root = Path::new("/store");
         disk.create_dir(&root.join("config")).unwrap();
