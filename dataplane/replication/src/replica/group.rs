@@ -18,6 +18,8 @@ use crate::{
 const MAX_UNDECIDED: usize = 4;
 /// Pause before the group state is read again after a write that did not go as expected.
 const SOON: Duration = Duration::from_millis(20);
+/// Pause after a read that failed.
+const LATER: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 enum Busy {
@@ -155,6 +157,7 @@ impl Group {
         let found = match result {
             Err(Unavailable) => {
                 self.trouble = Some(Trouble::Unavailable);
+                self.load_after = turn.now.saturating_add(LATER);
                 return;
             }
             Ok(None) => {
