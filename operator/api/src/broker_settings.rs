@@ -61,6 +61,7 @@ pub const HOT: &[(&str, Setting)] = &[
     ("longPollingEnable", Setting::Bool(true)),
     ("maxHeldPulls", Setting::Int(200_000)),
     ("maxMessageSize", Setting::Int(4 * 1024 * 1024)),
+    ("maxOpenTransactions", Setting::Int(2_000_000)),
     ("maxPopPollingSize", Setting::Int(100_000)),
     ("maxTransferBytesOnMessageInDisk", Setting::Int(65_536)),
     ("maxTransferBytesOnMessageInMemory", Setting::Int(262_144)),
@@ -70,11 +71,15 @@ pub const HOT: &[(&str, Setting)] = &[
     ("popCkOffsetMaxQueueSize", Setting::Int(20_000)),
     ("popPollingSize", Setting::Int(1_024)),
     ("recallMessageEnable", Setting::Bool(true)),
+    ("rejectTransactionMessage", Setting::Bool(false)),
     ("shortPollingTimeMills", Setting::Int(1_000)),
     ("storeReplyMessageEnable", Setting::Bool(true)),
     ("timerMaxDelaySec", Setting::Int(259_200)),
     ("timerWheelEnable", Setting::Bool(true)),
     ("traceOn", Setting::Bool(true)),
+    ("transactionCheckInterval", Setting::Int(30_000)),
+    ("transactionCheckMax", Setting::Int(15)),
+    ("transactionTimeOut", Setting::Int(6_000)),
     ("useServerSideResetOffset", Setting::Bool(true)),
 ];
 
