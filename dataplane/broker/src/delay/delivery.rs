@@ -8,6 +8,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::broker::Broker;
+use crate::handler::send::properties::push;
 use crate::state::delays::SOURCE_PROPERTY;
 
 /// A round of delivery did not succeed; it is tried again.
@@ -42,6 +43,9 @@ pub(crate) enum Undeliverable {
 const WAITING: &[&str] =
     &[names::DELAY, names::TIMER_DELIVER_MS, names::TIMER_DELAY_SEC, names::TIMER_DELAY_MS, SOURCE_PROPERTY];
 
+/// Room for what a delivery says beyond the message.
+const FURTHER_BYTES: usize = 160;
+
 /// Adds the delivery of one message, with further properties.
 pub(crate) fn add(
     broker: &Broker,
@@ -49,17 +53,25 @@ pub(crate) fn add(
     further: &[(&str, &str)],
     batch: &mut AppendBatch,
 ) -> Result<(), Undeliverable> {
+    // One walk: a burst of timers is bound by what each message costs here.
     let waiting = record.properties();
-    let topic = waiting.get(names::REAL_TOPIC).and_then(|topic| TopicName::internal(topic).ok());
-    let queue = waiting.get(names::REAL_QID).and_then(|queue| queue.parse().ok()).map(QueueId);
-    let (Some(topic), Some(queue)) = (topic, queue) else { return Err(Undeliverable::NoTarget) };
-    let mut properties = Properties::from_encoded(waiting.as_str().to_owned());
-    for name in WAITING {
-        properties.remove(name);
+    let (mut topic, mut queue) = (None, None);
+    let mut encoded = String::with_capacity(waiting.as_str().len().saturating_add(FURTHER_BYTES));
+    for (name, value) in waiting {
+        match name {
+            names::REAL_TOPIC => topic = TopicName::internal(value).ok(),
+            names::REAL_QID => queue = value.parse().ok().map(QueueId),
+            _ => {}
+        }
+        if !WAITING.contains(&name) && !further.iter().any(|(replaced, _)| *replaced == name) {
+            push(&mut encoded, name, value);
+        }
     }
     for (name, value) in further {
-        properties.set(name, value);
+        push(&mut encoded, name, value);
     }
+    let (Some(topic), Some(queue)) = (topic, queue) else { return Err(Undeliverable::NoTarget) };
+    let properties = Properties::from_encoded(encoded);
     let queue = broker.queue_of(&topic, queue);
     let new = NewRecord {
         topic: &topic,
