@@ -101,14 +101,31 @@ fn rules(change: &str, port: u16) -> Result<()> {
     Ok(())
 }
 
-/// Mounts an empty file system of so many MiB, in memory, at a folder that is made for it.
-///
-/// # Errors
-/// It cannot be mounted.
-pub fn small_disk(folder: &Path, mebibytes: u32) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let size = format!("size={mebibytes}m");
-    run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", &folder.display().to_string()])
+/// A small file system of its own, in memory. What is left of it goes with the namespace.
+#[derive(Debug)]
+pub struct SmallDisk {
+    folder: String,
+}
+
+impl SmallDisk {
+    /// Mounts an empty one of so many MiB at a folder that is made for it.
+    ///
+    /// # Errors
+    /// It cannot be mounted.
+    pub fn mount(folder: &Path, mebibytes: u32) -> Result<Self> {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let (size, folder) = (format!("size={mebibytes}m"), folder.display().to_string());
+        run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", &folder])?;
+        Ok(Self { folder })
+    }
+
+    /// Takes it away, with all that is on it.
+    ///
+    /// # Errors
+    /// Somebody still uses it.
+    pub fn unmount(self) -> Result<()> {
+        run("umount", &[&self.folder])
+    }
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<()> {

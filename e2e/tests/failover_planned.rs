@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use bolide_e2e::isolation;
+use bolide_e2e::isolation::{self, SmallDisk};
 use bolide_e2e::replicas::{Acknowledged, Replicas};
 use bolide_e2e::{Client, Cluster, Result, Running, history};
 use rustix::process::Signal;
@@ -14,6 +14,8 @@ use rustix::process::Signal;
 const LONG: Duration = Duration::from_secs(60);
 /// The sample as it is.
 const SAMPLE: &str = include_str!("../../manifests/samples/ha.yaml");
+/// Clients move to a new master within a moment. A second switchover within it is no planned one: it cuts some off.
+const CLIENTS_MOVE: Duration = Duration::from_secs(1);
 /// MiB of the small disk: well above what a broker keeps free for itself.
 const DISK: u32 = 1536;
 
@@ -60,12 +62,14 @@ fn no_send_fails_in_a_planned_switchover() -> Result<()> {
     let acked = Acknowledged::new(&acks);
     let load = selecting_load(&java, &cluster, &acks)?;
     for _ in 0..5 {
+        std::thread::sleep(CLIENTS_MOVE);
         acked.wait_flowing(LONG)?;
         let before = group.wait_in_sync(2, LONG)?;
         cluster.cli(&["switchover", "ha", "0"])?;
         let now = group.wait_new_epoch(&before, LONG)?;
         ensure!(now.master != before.master, "{before:?} {now:?}");
     }
+    std::thread::sleep(CLIENTS_MOVE);
     acked.wait_flowing(LONG)?;
     let before = group.wait_in_sync(2, LONG)?;
     let named = before.in_sync.iter().find(|name| **name != before.master).context("no slave")?;
@@ -74,6 +78,7 @@ fn no_send_fails_in_a_planned_switchover() -> Result<()> {
 
     // as at the end of a pod
     for _ in 0..2 {
+        std::thread::sleep(CLIENTS_MOVE);
         acked.wait_flowing(LONG)?;
         let before = group.wait_in_sync(2, LONG)?;
         cluster.signal_broker(&Replicas::process(&before.master), Signal::TERM)?;
@@ -101,7 +106,7 @@ fn a_full_disk_hands_over() -> Result<()> {
     cluster.halt()?;
     let store = cluster.data().join("data").join(small);
     std::fs::remove_dir_all(&store).with_context(|| format!("cannot remove {}", store.display()))?;
-    isolation::small_disk(&store, DISK)?;
+    let disk = SmallDisk::mount(&store, DISK)?;
     cluster.restart()?;
     let now = group.wait_in_sync(2, LONG)?;
     ensure!(now.master == first.master, "an empty volume leads: {now:?}");
@@ -119,6 +124,8 @@ fn a_full_disk_hands_over() -> Result<()> {
     acked.wait_flowing(LONG)?;
     let failed = finish(&java, &cluster, load, &acks)?;
     println!("{failed} sends failed while the disk was full");
+    cluster.halt()?;
+    disk.unmount()?;
     cluster.stop()
 }
 

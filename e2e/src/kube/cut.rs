@@ -1,5 +1,6 @@
 //! A pod whose node this machine is, with its network cut: packets vanish, as when its node is gone.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, ensure};
@@ -54,16 +55,28 @@ impl Drop for CutPod {
     }
 }
 
-/// The process of a program in a pod, by its environment.
+/// The newest process of a program in a pod, by its environment: that of a pod which was just replaced may still be ending.
 fn process(pod: &str, program: &str) -> Result<Option<String>> {
     let wanted = format!("POD_NAME={pod}");
+    let mut newest: Option<(u64, String)> = None;
     for process in std::fs::read_dir("/proc").context("cannot read /proc")?.flatten() {
         let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
         let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
         let ours = environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes());
         if ours && name.trim() == program {
-            return Ok(Some(process.file_name().to_string_lossy().into_owned()));
+            let started = started(&process.path());
+            if newest.as_ref().is_none_or(|(before, _)| *before <= started) {
+                newest = Some((started, process.file_name().to_string_lossy().into_owned()));
+            }
         }
     }
-    Ok(None)
+    Ok(newest.map(|(_, pid)| pid))
+}
+
+/// When a process began, in ticks since the machine's start; 0 when it is gone.
+fn started(process: &Path) -> u64 {
+    // the name of the program, in brackets, may have spaces; field 22 is the twentieth after it
+    let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+    after.split_whitespace().nth(19).and_then(|ticks| ticks.parse().ok()).unwrap_or(0)
 }

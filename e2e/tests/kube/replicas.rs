@@ -29,7 +29,7 @@ pub(crate) fn run(kube: &Kube) -> Result<()> {
     let sample = repository().join("manifests/samples/ha.yaml").display().to_string();
     namespace.kubectl(&["apply", "--filename", &sample])?;
     namespace.wait_ready("brokerset", SET, READY_WITHIN)?;
-    namespace.wait_ready("topic", "payments", SOON)?;
+    namespace.wait_ready("topic", "transfers", SOON)?;
     let dir = tempfile::tempdir().context("cannot make a folder")?;
     let pair = Pair { namespace: &namespace, java, namesrv: namesrv(&namespace)?, dir: dir.path() };
     pair.in_sync(2, BACK_WITHIN)?;
@@ -84,7 +84,7 @@ impl Pair<'_> {
     fn load(&self, name: &str, more: &[&str]) -> Result<Load> {
         let acks = self.dir.join(name);
         let out = acks.to_str().context("not UTF-8")?;
-        let load = ["load", "--topic", "payments", "--senders", "4", "--seconds", "1500", "--size", "64"];
+        let load = ["load", "--topic", "transfers", "--senders", "4", "--seconds", "1500", "--size", "64"];
         let arguments = [&load[..], more, &["--out", out, "--timeout-s", "1600"]].concat();
         let mut running = self.java.start_at(&self.namesrv, &arguments)?;
         running.wait_for("progress", SOON)?;
@@ -99,7 +99,7 @@ impl Pair<'_> {
         let summary = events.iter().find(|event| event.is("summary")).context("no summary")?;
         let back = self.dir.join("drained");
         let out = back.to_str().context("not UTF-8")?;
-        let drain = ["pull", "--topic", "payments", "--group", "all", "--do", "drain", "--out", out];
+        let drain = ["pull", "--topic", "transfers", "--group", "all", "--do", "drain", "--out", out];
         self.java.start_at(&self.namesrv, &drain)?.finish(BACK_WITHIN)?;
         let drained = std::fs::read_to_string(&back)?;
         let verdict = history::check(&std::fs::read_to_string(&load.acks)?, &drained)?;
@@ -250,7 +250,7 @@ fn no_send_fails_in_planned_changes(pair: &Pair<'_>) -> Result<()> {
 
 fn replicas_come_and_go(pair: &Pair<'_>) -> Result<()> {
     pair.namespace.wait_settled("brokerset", SET, "True", BACK_WITHIN)?;
-    let stored = pair.namespace.stored(SET, "payments")?;
+    let stored = pair.namespace.stored(SET, "transfers")?;
     pair.namespace.patch("brokerset", SET, &json!({ "spec": { "replicas": 3 } }))?;
     pair.in_sync(3, BACK_WITHIN)?;
     pair.namespace.wait_settled("brokerset", SET, "True", BACK_WITHIN)?;
@@ -264,7 +264,7 @@ fn replicas_come_and_go(pair: &Pair<'_>) -> Result<()> {
     })?;
     pair.namespace.wait_settled("brokerset", SET, "True", BACK_WITHIN)?;
     ensure!(pair.namespace.exists("persistentvolumeclaim", &format!("data-{GROUP}-2"))?, "its claim is gone");
-    ensure!(pair.namespace.stored(SET, "payments")? == stored, "messages were lost");
+    ensure!(pair.namespace.stored(SET, "transfers")? == stored, "messages were lost");
     seen("a third replica came, led, handed over and went; its claim stays");
     Ok(())
 }
