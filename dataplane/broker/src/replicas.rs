@@ -306,8 +306,7 @@ impl Running {
 
     /// Lets another replica lead before this one ends, if there is one that can.
     async fn hand_over(&mut self) {
-        let status = self.shared.status();
-        if !self.broker.leads() || status.in_sync.len() < 2 {
+        if !self.broker.leads() {
             return;
         }
         tracing::info!("handing over before the end");
