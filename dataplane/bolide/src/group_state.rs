@@ -126,13 +126,13 @@ async fn force(args: ForceArgs) -> anyhow::Result<()> {
 /// Where the state is.
 enum Store {
     File(FileGroupState),
-    Lease(GroupLease),
+    Lease(Box<GroupLease>),
 }
 
 impl Place {
     async fn open(&self) -> anyhow::Result<Store> {
         match &self.namespace {
-            Some(namespace) => Ok(Store::Lease(GroupLease::connect(namespace, &self.group).await?)),
+            Some(namespace) => Ok(Store::Lease(Box::new(GroupLease::connect(namespace, &self.group).await?))),
             None => {
                 let path = self.data.join("state").join(format!("{}.json", self.group));
                 let folder = path.parent().filter(|folder| folder.is_dir());

@@ -113,7 +113,7 @@ fn inherited_listeners() -> anyhow::Result<Vec<TcpListener>> {
 }
 
 fn read<T: DeserializeOwned>(args: &ServerArgs) -> anyhow::Result<T> {
-    Ok(yaml::from_file(&args.config).map_err(|error| usage(error.to_string()))?)
+    yaml::from_file(&args.config).map_err(|error| usage(error.to_string()))
 }
 
 fn check<E: Display>(args: &ServerArgs, checked: Result<(), E>) -> anyhow::Result<()> {
