@@ -81,6 +81,15 @@ impl Pair<'_> {
         })
     }
 
+    /// Waits until somebody leads in a later epoch than before.
+    fn epoch_after(&self, before: &Leading) -> Result<Leading> {
+        eventually("a later epoch", SOON, || {
+            let now = self.leading()?;
+            ensure!(now.epoch > before.epoch && !now.master.is_empty(), "{before:?} {now:?}");
+            Ok(now)
+        })
+    }
+
     fn load(&self, name: &str, more: &[&str]) -> Result<Load> {
         let acks = self.dir.join(name);
         let out = acks.to_str().context("not UTF-8")?;
@@ -161,7 +170,8 @@ fn faults_lose_nothing(pair: &Pair<'_>) -> Result<()> {
             "--wait=false",
         ])?;
         let gap = acked.next(since, ON_THEIR_WAY, BACK_WITHIN)?;
-        let now = pair.changed(&before)?;
+        // a pod that is back before its silence is noticed may lead again
+        let now = pair.epoch_after(&before)?;
         seen(&format!(
             "{what}: acknowledged again {} ms after the command; {} leads in epoch {}",
             gap.as_millis(),
