@@ -23,7 +23,25 @@ const ON_THEIR_WAY: Duration = Duration::from_millis(20);
 /// How long the API server is away.
 const OUTAGE: Duration = Duration::from_secs(60);
 
-pub(crate) fn run(kube: &Kube) -> Result<()> {
+/// Pods of masters deleted under load, with and without an operator.
+pub(crate) fn kills(kube: &Kube) -> Result<()> {
+    with_pair(kube, |pair| {
+        the_status_says_who_leads(pair)?;
+        kills_lose_nothing(pair)
+    })
+}
+
+/// A master's network cut, planned changes, no API server, more and fewer replicas, a lost group state.
+pub(crate) fn changes(kube: &Kube) -> Result<()> {
+    with_pair(kube, |pair| {
+        a_master_that_is_cut_off_is_replaced(pair)?;
+        no_send_fails_in_planned_changes(pair)?;
+        replicas_come_and_go(pair)
+    })
+}
+
+/// Runs `scenario` on the sample's pair, and looks at its addresses before and after.
+fn with_pair(kube: &Kube, scenario: impl FnOnce(&Pair<'_>) -> Result<()>) -> Result<()> {
     let Some(java) = Client::Java5.find() else { return Ok(()) };
     let namespace = kube.namespace("replicas")?;
     let sample = repository().join("manifests/samples/ha.yaml").display().to_string();
@@ -33,11 +51,8 @@ pub(crate) fn run(kube: &Kube) -> Result<()> {
     let dir = tempfile::tempdir().context("cannot make a folder")?;
     let pair = Pair { namespace: &namespace, java, namesrv: namesrv(&namespace)?, dir: dir.path() };
     pair.in_sync(2, BACK_WITHIN)?;
-    the_status_says_who_leads(&pair)?;
     let addresses = service_addresses(&namespace)?;
-    faults_lose_nothing(&pair)?;
-    no_send_fails_in_planned_changes(&pair)?;
-    replicas_come_and_go(&pair)?;
+    scenario(&pair)?;
     ensure!(service_addresses(&namespace)? == addresses, "addresses of Services changed: {addresses}");
     seen("the Services have the addresses that they had at the beginning");
     a_lost_group_state_is_said(&pair)?;
@@ -154,8 +169,8 @@ fn the_status_says_who_leads(pair: &Pair<'_>) -> Result<()> {
     Ok(())
 }
 
-fn faults_lose_nothing(pair: &Pair<'_>) -> Result<()> {
-    let load = pair.load("faults", &[])?;
+fn kills_lose_nothing(pair: &Pair<'_>) -> Result<()> {
+    let load = pair.load("kills", &[])?;
     let acked = Acknowledged::new(&load.acks);
     let kill = |what: &str| -> Result<()> {
         let before = pair.in_sync(2, BACK_WITHIN)?;
@@ -189,6 +204,16 @@ fn faults_lose_nothing(pair: &Pair<'_>) -> Result<()> {
     operator.kubectl(&["scale", "deployment", install::RELEASE, "--replicas=2"])?;
     killed?;
 
+    let (failed, gap) = pair.finish(load)?;
+    seen(&format!(
+        "nothing acknowledged is lost; {failed} calls failed in four faults, longest time without an acknowledgement {gap} ms"
+    ));
+    Ok(())
+}
+
+fn a_master_that_is_cut_off_is_replaced(pair: &Pair<'_>) -> Result<()> {
+    let load = pair.load("cut", &[])?;
+    let acked = Acknowledged::new(&load.acks);
     let before = pair.in_sync(2, BACK_WITHIN)?;
     acked.wait_flowing(SOON)?;
     let since = Instant::now();
@@ -208,10 +233,7 @@ fn faults_lose_nothing(pair: &Pair<'_>) -> Result<()> {
             ));
         }
     }
-    let (failed, gap) = pair.finish(load)?;
-    seen(&format!(
-        "nothing acknowledged is lost; {failed} calls failed in five faults, longest time without an acknowledgement {gap} ms"
-    ));
+    pair.finish(load)?;
     let events =
         pair.namespace.kubectl(&["get", "events", "--field-selector", "involvedObject.kind=BrokerSet"])?;
     ensure!(events.contains("MasterChanged") && events.contains("OutOfSync"), "{events}");
