@@ -102,6 +102,12 @@ impl CommitLog {
         here.min(self.replicated.load(Ordering::Acquire))
     }
 
+    /// Records below this may be read. Queues and the observer tell of a confirmed record while its batch is being dispatched,
+    /// before `dispatched` has passed it: whoever was told must find it.
+    pub(crate) fn readable(&self) -> u64 {
+        self.confirmed().max(self.dispatched())
+    }
+
     /// Every replica in sync has the log up to `offset`; false when that is no news.
     pub(crate) fn set_replicated(&self, offset: u64) -> bool {
         self.replicated.fetch_max(offset, Ordering::AcqRel) < offset

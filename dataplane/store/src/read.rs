@@ -176,8 +176,8 @@ impl Window {
         let covered = self.start.saturating_add(self.bytes.len() as u64);
         if at < self.start || end > covered {
             let Some(segment) = shared.log.segments.find(at) else { return Ok(None) };
-            // Below the dispatched offset nothing changes any more.
-            let published = segment.end().min(shared.log.dispatched());
+            // Confirmed records do not change any more.
+            let published = segment.end().min(shared.log.readable());
             if end > published {
                 return Ok(None);
             }
@@ -318,9 +318,9 @@ impl Shared {
         Ok(())
     }
 
-    /// The record that starts at this log offset, if one does and it is visible.
+    /// The record that starts at this log offset, if one does and it is confirmed.
     pub(crate) fn record_at(&self, offset: LogOffset) -> io::Result<Option<Bytes>> {
-        let end = self.log.dispatched();
+        let end = self.log.readable();
         let Some(segment) = self.log.segments.find(offset.0).filter(|_| offset.0 < end) else {
             return Ok(None);
         };

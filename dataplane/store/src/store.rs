@@ -255,7 +255,7 @@ impl Store {
         self.inner.shared.is_cold(offset.0)
     }
 
-    /// The visible record that starts at this log offset. Any number may be asked for.
+    /// The confirmed record that starts at this log offset. Any number may be asked for.
     pub fn record_at(&self, offset: LogOffset) -> io::Result<Option<Bytes>> {
         self.inner.shared.record_at(offset)
     }

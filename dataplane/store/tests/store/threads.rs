@@ -1,12 +1,15 @@
 //! The store with its own threads on a real folder.
 
-use std::sync::{Arc, atomic::AtomicU64, atomic::Ordering, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, Weak, atomic::AtomicU64, atomic::Ordering, mpsc};
 
 use bolide_store::{
-    Ack, AppendBatch, Flush, Observer, OpenError, ReadLimits, RealDisk, Store, StoreConfig, StoreMetrics,
-    SystemClock,
+    Ack, AppendBatch, Flush, Observer, OpenError, Queue, ReadLimits, ReadStatus, RealDisk, RecordFilter,
+    Store, StoreConfig, StoreMetrics, SystemClock, Unit,
 };
-use bolide_wire::{QueueId, QueueOffset, message::records};
+use bolide_wire::{
+    LogOffset, QueueId, QueueOffset,
+    message::{RecordRef, records},
+};
 
 use crate::support::{Recorder, add, id_of, topic};
 
@@ -125,4 +128,78 @@ fn slices_outlive_the_store_and_its_files() {
     drop(dir);
     let record = records(&read.slices[0]).next().expect("one record").expect("whole");
     assert_eq!(id_of(&record), 7);
+}
+
+/// Looks for each record the moment it is told of it, as a projection's owner on another thread may.
+#[derive(Default)]
+struct Hasty {
+    store: OnceLock<Weak<Store>>,
+    found: Mutex<Vec<(bool, ReadStatus, QueueOffset)>>,
+}
+
+struct ByRecord;
+
+impl RecordFilter for ByRecord {
+    fn wants_unit(&mut self, _unit: &Unit) -> bool {
+        true
+    }
+
+    fn reads_records(&self) -> bool {
+        true
+    }
+}
+
+impl Observer for Hasty {
+    fn replay_from(&self) -> LogOffset {
+        LogOffset(u64::MAX)
+    }
+
+    fn apply(&self, record: &RecordRef<'_>, at: LogOffset) {
+        let store = self.store.get().and_then(Weak::upgrade).expect("it is open");
+        let there = store.record_at(at).expect("readable").is_some();
+        let queue = store.queue(record.topic(), record.queue_id()).expect("it has records");
+        let limits = ReadLimits::default();
+        let read = store.read_filtered(&queue, record.queue_offset(), &limits, &mut ByRecord);
+        let read = read.expect("readable");
+        self.found.lock().expect("no panic").push((there, read.status, read.next));
+    }
+
+    fn arrived(&self, _queue: &Arc<Queue>) {}
+
+    fn snapshot_covers(&self) -> LogOffset {
+        LogOffset(0)
+    }
+}
+
+/// A batch becomes visible record by record: whoever sees a part of it must not take the rest of the log for deleted.
+#[test]
+fn a_record_can_be_read_as_soon_as_anything_tells_of_it() {
+    for flush in [Flush::Async, Flush::Sync] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let hasty = Arc::new(Hasty::default());
+        let store = Store::open(
+            config(&dir, flush),
+            Arc::new(RealDisk::new()),
+            Arc::new(SystemClock::new()),
+            StoreMetrics::new(),
+            Arc::clone(&hasty) as Arc<dyn Observer>,
+        );
+        let store = Arc::new(store.expect("opens"));
+        hasty.store.set(Arc::downgrade(&store)).expect("once");
+        let queue = store.queue_or_create(&topic("alpha"), QueueId(0));
+        let mut batch = AppendBatch::default();
+        for id in 1..=3 {
+            add(&mut batch, &queue, id, 500);
+        }
+        batch.entries.iter_mut().for_each(|entry| entry.state = true);
+        let (tell, told) = mpsc::channel();
+        let done = Box::new(move |result: Result<Vec<_>, _>| {
+            tell.send(result.map(|placed| placed.len())).expect("listening");
+        });
+        store.append(batch, Ack::Confirmed, done).expect("accepted");
+        assert_eq!(told.recv().expect("answered"), Ok(3));
+        let found = std::mem::take(&mut *hasty.found.lock().expect("no panic"));
+        let expected = [1, 2, 3].map(|next| (true, ReadStatus::Found, QueueOffset(next)));
+        assert_eq!(found, expected, "{flush:?}");
+    }
 }
