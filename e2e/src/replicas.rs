@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use serde_json::Value;
+use bolide_replication::GroupState;
 
 use crate::{Cluster, Result, wait};
 
@@ -28,16 +28,11 @@ impl Leading {
     /// # Errors
     /// It is not what it should be.
     pub fn parse(text: &str) -> Result<Self> {
-        let state: Value = serde_json::from_str(text)?;
-        // a member is its name, `@`, and what tells two lives of its volume apart
-        let name = |member: &Value| {
-            let text = member.as_str().unwrap_or_default();
-            text.rsplit_once('@').map_or(text, |(name, _)| name).to_owned()
-        };
+        let state = GroupState::from_json(text)?;
         Ok(Self {
-            epoch: state["epoch"].as_u64().context("no epoch")?,
-            master: name(&state["master"]),
-            in_sync: state["inSync"].as_array().context("no inSync")?.iter().map(name).collect(),
+            epoch: state.epoch.0,
+            master: state.master.map(|master| master.name.to_string()).unwrap_or_default(),
+            in_sync: state.in_sync.iter().map(|member| member.name.to_string()).collect(),
         })
     }
 }

@@ -27,6 +27,7 @@ mod pop;
 mod registration;
 mod replicas;
 mod reply;
+mod rewrite;
 mod role;
 mod run;
 mod serving;

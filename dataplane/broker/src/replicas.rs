@@ -13,7 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bolide_replication::{Config, Holds, Replica, ReplicaName, StateError};
 use bolide_store::{RealDisk, SystemClock};
-use bolide_telemetry::{AdminServer, Readiness, register_build_info};
+use bolide_telemetry::{Readiness, register_build_info};
 use bolide_transport::TransportMetrics;
 use prometheus::Registry;
 use thiserror::Error;
@@ -25,7 +25,7 @@ use crate::broker::Broker;
 use crate::config::{BrokerConfig, FlushDiskType};
 use crate::front::{FrontError, Listeners};
 use crate::role::Serving;
-use crate::run::{RunError, start, stop, store_config};
+use crate::run::{Admin, RunError, start, stop, store_config};
 use crate::serving::begin_tasks;
 
 mod group_state;
@@ -116,30 +116,17 @@ pub(crate) async fn run(
     };
     loop {
         let registry = Registry::new();
-        let ready = Arc::new(ArcSwap::from_pointee(Readiness::NotReady("recovering".into())));
-        let stop_admin = CancellationToken::new();
-        let admin = match config.admin_port {
-            Some(port) => {
-                let address = SocketAddr::new(config.admin_address, port);
-                let shown = ready.clone();
-                let check = Arc::new(move || shown.load().as_ref().clone());
-                Some(AdminServer::bind(address, registry.clone(), check, stop_admin.clone()).await?)
-            }
-            None => None,
-        };
+        let admin = Admin::begin(&config, &registry).await?;
         let mut listeners = Vec::with_capacity(environment.listeners.len());
         for (index, listener) in environment.listeners.iter().enumerate() {
             let cloned = listener.try_clone().map_err(|source| FrontError::Inherited { index, source })?;
             listeners.push(cloned);
         }
-        let shown = Shown { ready, serving: environment.serving.clone() };
+        let shown = Shown { ready: admin.ready.clone(), serving: environment.serving.clone() };
         let running =
             Running::start(config.clone(), listeners, group_state.clone(), shown, &registry).await?;
         let ended = running.serve(&shutdown).await;
-        stop_admin.cancel();
-        if let Some(admin) = admin {
-            admin.stopped().await;
-        }
+        admin.end().await;
         match ended? {
             Ended::Asked => return Ok(()),
             Ended::Rebuild => tracing::info!("the replica begins anew with a snapshot"),

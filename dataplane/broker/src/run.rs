@@ -115,18 +115,8 @@ pub async fn run(
         let address = SocketAddr::new(config.bind_address, port);
         probe(address).map_err(|source| RunError::Port(address, source))?;
     }
-    let ready: Arc<ArcSwap<Readiness>> =
-        Arc::new(ArcSwap::from_pointee(Readiness::NotReady("recovering".into())));
-    let stop_admin = CancellationToken::new();
-    let admin = match config.admin_port {
-        Some(port) => {
-            let address = SocketAddr::new(config.admin_address, port);
-            let shown = ready.clone();
-            let check = Arc::new(move || shown.load().as_ref().clone());
-            Some(AdminServer::bind(address, registry.clone(), check, stop_admin.clone()).await?)
-        }
-        None => None,
-    };
+    let admin = Admin::begin(&config, &registry).await?;
+    let ready = admin.ready.clone();
     let disk = Arc::new(RealDisk::new());
     let clock = Arc::new(SystemClock::new());
     let broker = start(config, disk, clock, &registry).await?;
@@ -142,11 +132,40 @@ pub async fn run(
         Err(error) => Err(error),
     };
     let stopped = stop(&broker).await.map(drop);
-    stop_admin.cancel();
-    if let Some(admin) = admin {
-        admin.stopped().await;
-    }
+    admin.end().await;
     outcome.and(stopped)
+}
+
+/// Readiness, and the listener that tells it with the metrics where one is wanted.
+pub(crate) struct Admin {
+    pub(crate) ready: Arc<ArcSwap<Readiness>>,
+    server: Option<AdminServer>,
+    stop: CancellationToken,
+}
+
+impl Admin {
+    /// Not ready until told otherwise: recovery comes first.
+    pub(crate) async fn begin(config: &BrokerConfig, registry: &Registry) -> Result<Admin, AdminError> {
+        let ready = Arc::new(ArcSwap::from_pointee(Readiness::NotReady("recovering".into())));
+        let stop = CancellationToken::new();
+        let server = match config.admin_port {
+            Some(port) => {
+                let address = SocketAddr::new(config.admin_address, port);
+                let shown = ready.clone();
+                let check = Arc::new(move || shown.load().as_ref().clone());
+                Some(AdminServer::bind(address, registry.clone(), check, stop.clone()).await?)
+            }
+            None => None,
+        };
+        Ok(Admin { ready, server, stop })
+    }
+
+    pub(crate) async fn end(self) {
+        self.stop.cancel();
+        if let Some(server) = self.server {
+            server.stopped().await;
+        }
+    }
 }
 
 async fn serve(broker: &Broker, shutdown: &CancellationToken) -> Result<(), RunError> {

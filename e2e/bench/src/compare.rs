@@ -263,6 +263,34 @@ fn fill(plan: &Plan, cluster: &Cluster<'_>, bytes: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Stores messages of one size in a topic; with `numbered` each has its number in a property.
+pub(crate) fn fill_topic(
+    plan: &Plan,
+    cluster: &Cluster<'_>,
+    topic: &str,
+    messages: u64,
+    body_bytes: usize,
+    numbered: bool,
+) -> anyhow::Result<()> {
+    eprintln!("{}: storing {messages} messages", cluster.name());
+    let outcome = load::run(&Spec {
+        addr: cluster.broker_addr(),
+        connections: 8,
+        inflight: 64,
+        work: Work::Send { topic: topic.to_owned(), queues: QUEUES, body_bytes, numbered },
+        warm_up: Duration::ZERO,
+        duration: Duration::from_secs(300).max(plan.duration),
+        max_requests: Some(messages),
+    })?;
+    anyhow::ensure!(
+        outcome.succeeded * 10 > messages * 9,
+        "only {} messages were stored: {}",
+        outcome.succeeded,
+        outcome.first_failure.unwrap_or_default()
+    );
+    Ok(())
+}
+
 /// Runs a load and adds its row.
 pub(crate) fn measure(
     report: &mut Report,

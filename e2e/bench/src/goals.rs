@@ -6,6 +6,17 @@ use crate::report::{Goal, Measure, Report};
 pub(crate) const BOLIDE: &str = "Bolide";
 pub(crate) const APACHE: &str = "Apache RocketMQ 5.3.3";
 
+/// The goal of so many times Apache's rate, when both were measured.
+pub(crate) fn times_apache(report: &Report, what: &str, work: &str, least: f64) -> Option<Goal> {
+    let rate = |server: &str| report.measure(work, server).map(|measure| measure.messages_per_second);
+    let times = rate(BOLIDE)? / rate(APACHE)?;
+    Some(Goal {
+        goal: format!("{what}, times Apache's rate, at least {least}"),
+        found: format!("{times:.2}"),
+        met: times >= least,
+    })
+}
+
 /// Every goal whose figures are there.
 pub(crate) fn check(report: &Report) -> Vec<Goal> {
     let [_, medium, large, _, _, sync] = SENDS.map(|send| send.title());

@@ -10,11 +10,11 @@ use anyhow::Context;
 use memchr::memmem;
 
 use crate::compare::{self, Plan};
-use crate::goals::{APACHE, BOLIDE};
-use crate::load::{self, Outcome, Spec, Work};
+use crate::goals;
+use crate::load::Outcome;
 use crate::report::{Goal, Measure, Report};
 use crate::scenario::Scenario;
-use crate::systems::{Cluster, Flush, QUEUES, System};
+use crate::systems::{Flush, System};
 use crate::{frame, process};
 
 pub(crate) const SCENARIO: Scenario = Scenario { name: "pop", run, goals };
@@ -38,7 +38,7 @@ const POLLING_TIMEOUT: i64 = 210;
 
 fn run(plan: &Plan, system: &System, report: &mut Report) -> anyhow::Result<()> {
     let cluster = compare::fresh(plan, system, "pop", Flush::Async, &[])?;
-    fill(plan, &cluster)?;
+    compare::fill_topic(plan, &cluster, TOPIC, MESSAGES, BODY_BYTES, false)?;
     eprintln!("{}: {POP}", system.name());
     let pid = cluster.broker_pid()?;
     let begun = Instant::now();
@@ -47,26 +47,6 @@ fn run(plan: &Plan, system: &System, report: &mut Report) -> anyhow::Result<()> 
     let cores = process::cpu_time(pid)?.saturating_sub(cpu).as_secs_f64() / begun.elapsed().as_secs_f64();
     report.add(POP, system.name(), Measure::new(&outcome, Some(cores)));
     cluster.remove()
-}
-
-fn fill(plan: &Plan, cluster: &Cluster<'_>) -> anyhow::Result<()> {
-    eprintln!("{}: storing {MESSAGES} messages", cluster.name());
-    let outcome = load::run(&Spec {
-        addr: cluster.broker_addr(),
-        connections: 8,
-        inflight: 64,
-        work: Work::Send { topic: TOPIC.to_owned(), queues: QUEUES, body_bytes: BODY_BYTES, numbered: false },
-        warm_up: Duration::ZERO,
-        duration: Duration::from_secs(300).max(plan.duration),
-        max_requests: Some(MESSAGES),
-    })?;
-    anyhow::ensure!(
-        outcome.succeeded * 10 > MESSAGES * 9,
-        "only {} messages were stored: {}",
-        outcome.succeeded,
-        outcome.first_failure.unwrap_or_default()
-    );
-    Ok(())
 }
 
 /// Consumes until the time is over or the topic is consumed. A message counts once its acknowledgement is answered.
@@ -263,13 +243,7 @@ fn acknowledge(header: &[u8], out: &mut Vec<u8>) -> Option<usize> {
 }
 
 fn goals(report: &Report) -> Vec<Goal> {
-    let rate = |server: &str| report.measure(POP, server).map(|measure| measure.messages_per_second);
-    let (Some(ours), Some(theirs)) = (rate(BOLIDE), rate(APACHE)) else { return Vec::new() };
-    vec![Goal {
-        goal: "pop and acknowledge, times Apache's rate, at least 5".to_owned(),
-        found: format!("{:.2}", ours / theirs),
-        met: ours >= 5.0 * theirs,
-    }]
+    goals::times_apache(report, "pop and acknowledge", POP, 5.0).into_iter().collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use crate::compare::{self, Plan};
-use crate::goals::{APACHE, BOLIDE};
+use crate::goals;
 use crate::load::{self, Spec, Work};
 use crate::probe;
 use crate::report::{Goal, Report};
@@ -46,12 +46,5 @@ fn spec(plan: &Plan, cluster: &Cluster<'_>, connections: usize, inflight: usize)
 }
 
 fn goals(report: &Report) -> Vec<Goal> {
-    let rate =
-        |server: &str| report.measure(&title(8, 64), server).map(|measure| measure.messages_per_second);
-    let (Some(ours), Some(theirs)) = (rate(BOLIDE), rate(APACHE)) else { return Vec::new() };
-    vec![Goal {
-        goal: "transactions 8 x 64, times Apache's rate, at least 5".to_owned(),
-        found: format!("{:.2}", ours / theirs),
-        met: ours >= 5.0 * theirs,
-    }]
+    goals::times_apache(report, "transactions 8 x 64", &title(8, 64), 5.0).into_iter().collect()
 }

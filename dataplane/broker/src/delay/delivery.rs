@@ -1,14 +1,15 @@
 //! Owns the delivery of a message that waited: the record that goes to its topic, and its append.
 
-use bolide_store::{AppendBatch, AppendError, Entry, Placed, Refused, Tags, index_hash};
+use bolide_store::{AppendBatch, AppendError, Placed, Refused};
 use bolide_wire::ids::{QueueId, TopicName};
-use bolide_wire::message::{EncodeError, NewRecord, RecordRef, encode_record};
+use bolide_wire::message::{EncodeError, RecordRef, encode_record};
 use bolide_wire::properties::{Properties, names};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::broker::Broker;
 use crate::handler::send::properties::push;
+use crate::rewrite;
 use crate::state::delays::SOURCE_PROPERTY;
 
 /// A round of delivery did not succeed; it is tried again.
@@ -73,33 +74,10 @@ pub(crate) fn add(
     let (Some(topic), Some(queue)) = (topic, queue) else { return Err(Undeliverable::NoTarget) };
     let properties = Properties::from_encoded(encoded);
     let queue = broker.queue_of(&topic, queue);
-    let new = NewRecord {
-        topic: &topic,
-        queue_id: queue.id(),
-        flag: record.flag(),
-        sys_flag: record.sys_flag(),
-        born_timestamp: record.born_timestamp(),
-        born_host: record.born_host(),
-        store_host: broker.store_host,
-        reconsume_times: record.reconsume_times(),
-        prepared_transaction_offset: record.prepared_transaction_offset(),
-        body: record.body(),
-        properties: properties.as_str(),
-    };
-    let mut entry = Entry::new(encode_record(&new, &mut batch.buf)?, queue);
-    entry.tags = Tags::Hash(properties.view().tags_code());
-    entry.state = true;
-    index_keys(&topic, &properties, &mut entry);
-    batch.entries.push(entry);
+    let new = rewrite::rewritten(broker, record, &topic, queue.id(), properties.as_str());
+    let len = encode_record(&new, &mut batch.buf)?;
+    batch.entries.push(rewrite::entry(len, queue, &topic, &properties));
     Ok(())
-}
-
-/// Adds the keys by which the record is found.
-pub(crate) fn index_keys(topic: &str, properties: &Properties, entry: &mut Entry) {
-    let keys = properties.get(names::KEYS).into_iter().flat_map(|keys| keys.split(' '));
-    for key in properties.get(names::UNIQ_KEY).into_iter().chain(keys).filter(|key| !key.is_empty()) {
-        entry.keys.push(index_hash(topic, key));
-    }
 }
 
 /// Appends deliveries and waits until they are as durable as a client's message.

@@ -10,9 +10,10 @@ use tokio::sync::oneshot;
 use super::Call;
 use super::send::retry::SAYS_MAX_RECONSUME_TIMES;
 use crate::delay::place::{When, horizon_ms};
-use crate::delay::{delivery, retry_delay_ms, retry_level};
+use crate::delay::{retry_delay_ms, retry_level};
 use crate::error::{Failure, Forbidden};
 use crate::reply::Reply;
+use crate::rewrite;
 use crate::state::groups::Group;
 
 /// What the message carries from an earlier wait.
@@ -79,23 +80,17 @@ pub(crate) async fn send_back(call: Call) -> Result<Reply, Failure> {
     let place = broker.place(when, target, record.properties().tags_code(), &mut say);
     let stored = &place.queue;
     let new = NewRecord {
-        topic: stored.topic(),
-        queue_id: stored.id(),
-        flag: record.flag(),
         sys_flag: super::send::one::stored_flags(record.sys_flag()),
-        born_timestamp: record.born_timestamp(),
-        born_host: record.born_host(),
-        store_host: broker.store_host,
         reconsume_times: times.saturating_add(1),
         prepared_transaction_offset: 0,
-        body: record.body(),
-        properties: properties.as_str(),
+        ..rewrite::rewritten(broker, &record, stored.topic(), stored.id(), properties.as_str())
     };
     let mut batch = AppendBatch::default();
     let too_long = |_| Failure::MessageIllegal("msg properties length limit 32767");
     let mut entry = place.entry(encode_record(&new, &mut batch.buf).map_err(too_long)?);
     entry.client = true;
-    delivery::index_keys(stored.topic(), &properties, &mut entry);
+    let (unique, keys) = (properties.get(names::UNIQ_KEY), properties.get(names::KEYS));
+    rewrite::index_keys(&mut entry, stored.topic(), unique, keys);
     batch.entries.push(entry);
     let (sender, receiver) = oneshot::channel();
     // Nobody listening any more is no failure of the append.

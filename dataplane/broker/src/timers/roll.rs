@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
-use bolide_store::{AppendBatch, Entry as Appended, Tags};
-use bolide_wire::message::{NewRecord, RecordRef, encode_record};
+use bolide_store::AppendBatch;
+use bolide_wire::message::{RecordRef, encode_record};
 use bolide_wire::properties::{Properties, names};
 
 use super::pass;
 use crate::broker::Broker;
 use crate::delay::delivery::{self, DeliveryError};
+use crate::rewrite;
 use crate::state::delays::SOURCE_PROPERTY;
 use crate::state::timers::TimerSource;
 
@@ -91,26 +92,10 @@ fn add(broker: &Broker, bytes: &[u8], source: TimerSource, batch: &mut AppendBat
         properties.get(names::TIMER_ROLL_TIMES).and_then(|times| times.parse().ok()).unwrap_or(0);
     properties.set(names::TIMER_ROLL_TIMES, &times.saturating_add(1).to_string());
     properties.set(SOURCE_PROPERTY, &source.to_string());
-    let new = NewRecord {
-        topic: record.topic(),
-        queue_id: record.queue_id(),
-        flag: record.flag(),
-        sys_flag: record.sys_flag(),
-        born_timestamp: record.born_timestamp(),
-        born_host: record.born_host(),
-        store_host: broker.store_host,
-        reconsume_times: record.reconsume_times(),
-        prepared_transaction_offset: record.prepared_transaction_offset(),
-        body: record.body(),
-        properties: properties.as_str(),
-    };
+    let new = rewrite::rewritten(broker, &record, record.topic(), record.queue_id(), properties.as_str());
     match encode_record(&new, &mut batch.buf) {
         Ok(len) => {
-            let mut entry = Appended::new(len, broker.timer_queue.clone());
-            entry.tags = Tags::Hash(properties.view().tags_code());
-            entry.state = true;
-            delivery::index_keys(record.topic(), &properties, &mut entry);
-            batch.entries.push(entry);
+            batch.entries.push(rewrite::entry(len, broker.timer_queue.clone(), record.topic(), &properties));
         }
         Err(error) => {
             tracing::error!(%source, %error, "a timer's message cannot be moved; it is passed over")

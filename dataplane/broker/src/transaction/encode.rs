@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bolide_store::{AppendBatch, Entry, Queue, Tags, index_hash};
+use bolide_store::{AppendBatch, Entry, Queue, Tags};
 use bolide_wire::ids::{QueueId, TopicName};
 use bolide_wire::message::{NewRecord, RecordRef, encode_record, sys_flag};
 use bolide_wire::properties::{PropertiesRef, names, tags_code};
@@ -12,6 +12,7 @@ use crate::broker::Broker;
 use crate::delay::place::{TimerAsked, When};
 use crate::error::Failure;
 use crate::handler::send::properties::push;
+use crate::rewrite;
 use crate::state::topics::Topic;
 use crate::state::transactions::{HalfId, Open, SOURCE_PROPERTY};
 
@@ -48,13 +49,10 @@ impl<'a> Looked<'a> {
     }
 
     fn entry(&self, len: u32, queue: Arc<Queue>) -> Entry {
-        let mut entry = Entry::new(len, queue);
+        let mut entry = Entry::new(len, queue.clone());
         entry.tags = Tags::Hash(self.tags.map_or(0, tags_code));
         entry.state = true;
-        let keys = self.keys.into_iter().flat_map(|keys| keys.split(' '));
-        for key in self.unique.into_iter().chain(keys).filter(|key| !key.is_empty()) {
-            entry.keys.push(index_hash(entry.queue.topic(), key));
-        }
+        rewrite::index_keys(&mut entry, queue.topic(), self.unique, self.keys);
         entry
     }
 }
@@ -68,7 +66,7 @@ fn without(properties: PropertiesRef<'_>, names: &[&str]) -> String {
     kept
 }
 
-/// The record as it is, in another queue and with other properties.
+/// The record as it is, in another queue and with other properties, and of no transaction yet.
 fn rewritten<'a>(
     broker: &Broker,
     record: &RecordRef<'a>,
@@ -76,17 +74,8 @@ fn rewritten<'a>(
     properties: &'a str,
 ) -> NewRecord<'a> {
     NewRecord {
-        topic: queue.topic(),
-        queue_id: queue.id(),
-        flag: record.flag(),
-        sys_flag: record.sys_flag(),
-        born_timestamp: record.born_timestamp(),
-        born_host: record.born_host(),
-        store_host: broker.store_host,
-        reconsume_times: record.reconsume_times(),
         prepared_transaction_offset: 0,
-        body: record.body(),
-        properties,
+        ..rewrite::rewritten(broker, record, queue.topic(), queue.id(), properties)
     }
 }
 

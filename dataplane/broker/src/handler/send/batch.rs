@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bolide_store::{Entry, Tags, index_hash};
+use bolide_store::{Entry, Tags};
 use bolide_wire::Command;
 use bolide_wire::header::send::SendMessageV2;
 use bolide_wire::ids::QueueId;
@@ -14,6 +14,7 @@ use super::one::stored_flags;
 use super::properties::{Scan, push};
 use super::{Sends, Stop};
 use crate::error::Failure;
+use crate::rewrite::index_keys;
 use crate::state::topics::Topic;
 
 const TOPIC_MAX_BYTES: usize = 127;
@@ -72,11 +73,7 @@ impl Sends<'_> {
             let mut entry = Entry::new(len, stored.clone());
             entry.tags = Tags::Hash(scan.tags_code());
             let unique = scan.unique.or(made.as_deref());
-            for key in unique.into_iter().chain(scan.keys.into_iter().flat_map(|keys| keys.split(' '))) {
-                if !key.is_empty() {
-                    entry.keys.push(index_hash(&topic.name, key));
-                }
-            }
+            index_keys(&mut entry, &topic.name, unique, scan.keys);
             part.batch.entries.push(entry);
             Ok(())
         };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bolide_store::{Tags, index_hash};
+use bolide_store::Tags;
 use bolide_wire::Command;
 use bolide_wire::header::send::SendMessageV2;
 use bolide_wire::ids::QueueId;
@@ -15,6 +15,7 @@ use super::properties::{Scan, push};
 use super::{Sends, Stop};
 use crate::delay::place::{Place, When};
 use crate::error::Failure;
+use crate::rewrite::index_keys;
 use crate::state::topics::Topic;
 use crate::timers::handle;
 
@@ -84,11 +85,7 @@ impl Sends<'_> {
             let mut entry = place.entry(len);
             entry.client = true;
             let indexed = stored.topic();
-            for key in unique.into_iter().chain(scan.keys.into_iter().flat_map(|keys| keys.split(' '))) {
-                if !key.is_empty() {
-                    entry.keys.push(index_hash(indexed, key));
-                }
-            }
+            index_keys(&mut entry, indexed, unique, scan.keys);
             part.batch.entries.push(entry);
             part.waiting.push(Waiting { reply, topic: half.unwrap_or(topic), records: 1, bytes: len });
         });

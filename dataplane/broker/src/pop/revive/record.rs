@@ -1,12 +1,12 @@
 //! Owns the record by which a message comes again.
 
-use bolide_store::{AppendBatch, Entry, Tags};
+use bolide_store::AppendBatch;
 use bolide_wire::message::{NewRecord, RecordRef, encode_record};
 use bolide_wire::properties::{Properties, names};
 
 use super::found::Returning;
 use crate::broker::Broker;
-use crate::delay::delivery::index_keys;
+use crate::rewrite;
 use crate::state::pops::source::Source;
 use crate::state::topics::Topic;
 
@@ -31,25 +31,12 @@ pub(super) fn add(broker: &Broker, one: &Returning, topic: &Topic, batch: &mut A
     properties.push(names::POP_SRC, &source.to_string());
     let queue = topic.queue(&broker.store, topic.any_write_queue());
     let new = NewRecord {
-        topic: &topic.name,
-        queue_id: queue.id(),
-        flag: record.flag(),
-        sys_flag: record.sys_flag(),
-        born_timestamp: record.born_timestamp(),
-        born_host: record.born_host(),
-        store_host: broker.store_host,
         reconsume_times: record.reconsume_times().saturating_add(1),
-        prepared_transaction_offset: record.prepared_transaction_offset(),
-        body: record.body(),
-        properties: properties.as_str(),
+        ..rewrite::rewritten(broker, &record, &topic.name, queue.id(), properties.as_str())
     };
     match encode_record(&new, &mut batch.buf) {
         Ok(len) => {
-            let mut entry = Entry::new(len, queue);
-            entry.tags = Tags::Hash(properties.view().tags_code());
-            entry.state = true;
-            index_keys(&topic.name, &properties, &mut entry);
-            batch.entries.push(entry);
+            batch.entries.push(rewrite::entry(len, queue, &topic.name, &properties));
             true
         }
         Err(error) => {
