@@ -35,9 +35,8 @@ const BESIDE: &[&[Scenario]] = &[
     &[("topics", topics::run), ("groups", groups::run), ("namespaces", namespaces::run)],
 ];
 /// Scenarios that take the operator or the API server away from all others.
-const ALONE: &[Scenario] = &[("replicas", replicas::kills), ("leadership", leadership::run)];
-/// Scenarios of what does not hold yet; they run when they are named only.
-const NAMED: &[Scenario] = &[("replica-changes", replicas::changes)];
+const ALONE: &[Scenario] =
+    &[("replicas", replicas::kills), ("replica-changes", replicas::changes), ("leadership", leadership::run)];
 
 #[test]
 fn the_operator_does_what_it_says_on_a_real_kubernetes() -> Result<()> {
@@ -52,9 +51,6 @@ fn the_operator_does_what_it_says_on_a_real_kubernetes() -> Result<()> {
         lanes.into_iter().flat_map(|lane| lane.join().unwrap_or_else(|_| vec!["a panic"])).collect::<Vec<_>>()
     });
     failed.extend(run_all(&kube, ALONE));
-    if std::env::var_os("BOLIDE_KUBE_ONLY").is_some() {
-        failed.extend(run_all(&kube, NAMED));
-    }
     if !failed.is_empty() {
         show(&kube);
     }

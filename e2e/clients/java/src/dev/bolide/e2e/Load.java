@@ -33,6 +33,7 @@ final class Load implements Command {
     @Override
     public boolean run(Args args, Context context) throws Exception {
         int senders = args.integer("senders", 4);
+        int firstSender = args.integer("first-sender", 0);
         long seconds = args.number("seconds", 0);
         long count = args.number("count", seconds > 0 ? Long.MAX_VALUE : 1000);
         int size = args.integer("size", 128);
@@ -56,7 +57,7 @@ final class Load implements Command {
         try (Writer out = Files.newBufferedWriter(file, StandardCharsets.UTF_8)) {
             List<Thread> threads = new ArrayList<>();
             for (int i = 0; i < senders; i++) {
-                int sender = i;
+                int sender = firstSender + i;
                 Thread thread = new Thread(() -> {
                     for (long seq = 0; seq < count && System.nanoTime() < end && !stop.get(); seq++) {
                         one(context.events, producer, topic, sender, seq, size, oneQueueEach, out);
