@@ -6,6 +6,7 @@ The list is mqadmin's own: a command that it knows and that is not here fails th
 import json
 import os
 import re
+import signal
 import subprocess
 import tempfile
 
@@ -62,12 +63,13 @@ def run(lab, command, patterns, seconds=None):
             if "RemotingTimeoutException" not in text:
                 break
     else:
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=lab.folder) as process:
+        # in a session of its own: the script that is started and the Java below it end together
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=lab.folder, start_new_session=True) as process:
             try:
                 text = process.communicate(timeout=seconds)[0]
             except subprocess.TimeoutExpired:
-                process.terminate()
-                text = process.communicate()[0]
+                os.killpg(process.pid, signal.SIGTERM)
+                text = process.communicate(timeout=60)[0]
     for pattern in patterns if isinstance(patterns, tuple) else (patterns,):
         assert re.search(pattern, text), f"mqadmin {command}: no {pattern!r} in {text[:1500]}"
     return text
