@@ -21,7 +21,7 @@ use crate::run::{start, stop};
 use crate::serving::Serving;
 
 mod admin;
-mod clock;
+pub(crate) mod clock;
 mod consuming;
 mod filtering;
 mod pop;

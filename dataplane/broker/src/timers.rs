@@ -1,7 +1,8 @@
 //! Owns the delivery of messages for an arbitrary time: one task that sleeps until the first one is due.
 //!
-//! A delivery is one append that carries its source, so the log itself says what is pending; this task keeps nothing. What is
-//! due is decided by the wall clock alone: a clock that jumps ahead makes due what it passes, one that jumps back makes
+//! A delivery is one append that carries its source, so the log itself says what is pending; this task keeps nothing. While a
+//! batch is appended the next one is made, as if the first were in the log already; it is appended only once the first is
+//! applied, and forgotten if the first failed. So there is never more than one append under way. What is due is decided by the wall clock alone: a clock that jumps ahead makes due what it passes, one that jumps back makes
 //! everything wait for its time again, and what was delivered stays delivered. Nothing is early by the clock of the broker.
 //!
 //! The same task puts pending timers into the log again whose part of the log is to be deleted.
@@ -9,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bolide_timer::UnderWay;
 use bolide_wire::ids::EpochMillis;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +22,7 @@ mod gather;
 pub(crate) mod handle;
 mod roll;
 
-use gather::{Gathered, gather};
+use gather::{Batch, Gathered};
 
 /// Longest sleep while a message waits: bounds how late a jump of the wall clock is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
@@ -28,6 +30,9 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// ... to here.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Batches delivered before recalls get their turn.
+const BATCHES_OF_A_TURN: usize = 16;
 
 /// What a round found.
 enum Round {
@@ -85,13 +90,9 @@ async fn round(broker: &Arc<Broker>) -> Result<Round, DeliveryError> {
     let _no_recall = timers.turn.write().await;
     // A timer that comes while this looks must wake it.
     timers.looks_at(EpochMillis(i64::MAX));
-    let task = broker.clone();
-    let gathered =
-        tokio::task::spawn_blocking(move || gather(&task)).await.map_err(|_| DeliveryError::Gone)??;
-    match gathered {
+    match gather(broker, None).await? {
         Gathered::Deliver(batch) => {
-            broker.metrics.timers_late(&batch.late_ms);
-            delivery::append(broker, batch.append).await?;
+            deliver(broker, batch).await?;
             Ok(Round::Progress)
         }
         Gathered::Pass(source) => {
@@ -108,6 +109,32 @@ async fn round(broker: &Arc<Broker>) -> Result<Round, DeliveryError> {
             Ok(Round::Until(next))
         }
     }
+}
+
+async fn gather(broker: &Arc<Broker>, after: Option<UnderWay>) -> Result<Gathered, DeliveryError> {
+    let task = broker.clone();
+    let gathered = tokio::task::spawn_blocking(move || gather::gather(&task, after)).await;
+    gathered.map_err(|_| DeliveryError::Gone)?
+}
+
+/// Delivers a batch and those that follow it. The next one is made while one is appended, and appended after it or not at all.
+async fn deliver(broker: &Arc<Broker>, first: Batch) -> Result<(), DeliveryError> {
+    let mut batch = first;
+    for left in (0..BATCHES_OF_A_TURN).rev() {
+        let Batch { append, comes_to, more, late_ms } = batch;
+        broker.metrics.timers_late(&late_ms);
+        if left == 0 || !more {
+            return delivery::append(broker, append).await;
+        }
+        let (appended, next) = tokio::join!(delivery::append(broker, append), gather(broker, comes_to));
+        appended?;
+        match next? {
+            Gathered::Deliver(next) => batch = next,
+            // Rare, and better looked at from the log as it is by now.
+            Gathered::Pass(_) | Gathered::Nothing(_) => return Ok(()),
+        }
+    }
+    Ok(())
 }
 
 /// Says in the log that timers are done which nobody gets.

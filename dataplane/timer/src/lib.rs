@@ -34,4 +34,4 @@ pub use checkpoint::Checkpoint;
 pub use entry::{Entry, Key, Kind, identity};
 pub use index::{IndexError, MEMORY_ENTRIES, Opened, TimerIndex};
 pub use progress::Progress;
-pub use reading::Due;
+pub use reading::{Due, UnderWay};

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, io, ops::ControlFlow, sync::Arc};
 use bolide_wire::{EpochMillis, LogOffset};
 
 use crate::{
-    entry::{Entry, Kind},
+    entry::{Entry, Key, Kind},
     index::{Inner, TimerIndex},
     merge::Merge,
     progress::Progress,
@@ -26,19 +26,40 @@ pub struct Due {
     pub next: Option<EpochMillis>,
 }
 
+/// A delivery that is not in the index yet: of what was known below `seen`, everything up to `upto` will be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnderWay {
+    /// What was known to it, see [`Due::seen`].
+    pub seen: LogOffset,
+    /// The last of its timers.
+    pub upto: Key,
+}
+
 struct Parts {
     runs: Vec<Arc<Run>>,
     memory: Vec<Entry>,
+    /// What the log says: the only thing that a file may be told.
     progress: Progress,
+    /// The same with what is under way: what the answer leaves out.
+    expected: Progress,
     seen: u64,
 }
 
 impl Parts {
     /// Copies of the memory only what `wanted` goes on for.
-    fn of(inner: &Inner, mut wanted: impl FnMut(&Entry) -> ControlFlow<()>) -> Parts {
+    fn of(
+        inner: &Inner,
+        under_way: Option<UnderWay>,
+        mut wanted: impl FnMut(&Entry) -> ControlFlow<()>,
+    ) -> Parts {
+        let progress = inner.progress.clone();
+        let mut expected = progress.clone();
+        if let Some(UnderWay { seen, upto }) = under_way {
+            expected.delivered(seen, upto);
+        }
         let mut memory = Vec::new();
         for (key, identity) in &inner.memory {
-            if inner.progress.is_done(*key) {
+            if expected.is_done(*key) {
                 continue;
             }
             let entry = Entry { key: *key, identity: *identity };
@@ -47,7 +68,7 @@ impl Parts {
                 break;
             }
         }
-        Parts { runs: inner.runs.clone(), memory, progress: inner.progress.clone(), seen: inner.seen }
+        Parts { runs: inner.runs.clone(), memory, progress, expected, seen: inner.seen }
     }
 }
 
@@ -57,9 +78,23 @@ impl TimerIndex {
     /// # Errors
     /// A file that cannot be read. After a damaged one the index is made anew at the next start.
     pub fn due(&self, now: EpochMillis, max: usize) -> io::Result<Due> {
+        self.due_after(None, now, max)
+    }
+
+    /// Like [`TimerIndex::due`], as it will be once a delivery that is under way is in the log. Nothing is taken for done by
+    /// this: the answer is worth something only if that delivery comes into the log, and before anything made of the answer.
+    ///
+    /// # Errors
+    /// As [`TimerIndex::due`].
+    pub fn due_after(
+        &self,
+        under_way: Option<UnderWay>,
+        now: EpochMillis,
+        max: usize,
+    ) -> io::Result<Due> {
         let mut messages = 0_usize;
         // One more than wanted: it says when the next one is due.
-        let parts = Parts::of(&self.inner.lock(), |entry| {
+        let parts = Parts::of(&self.inner.lock(), under_way, |entry| {
             messages = messages.saturating_add(usize::from(entry.key.kind() == Kind::Message));
             if messages > max || entry.key.due() > now {
                 ControlFlow::Break(())
@@ -80,7 +115,7 @@ impl TimerIndex {
         let mut due = Due { entries: Vec::new(), seen: LogOffset(parts.seen), next: None };
         let mut messages = 0_usize;
         while let Some(entry) = merge.next()? {
-            if parts.progress.is_done(entry.key) {
+            if parts.expected.is_done(entry.key) {
                 continue;
             }
             messages = messages.saturating_add(usize::from(entry.key.kind() == Kind::Message));
@@ -101,7 +136,7 @@ impl TimerIndex {
         if self.is_clear_below(below) {
             return Ok(Vec::new());
         }
-        let parts = Parts::of(&self.inner.lock(), |_| ControlFlow::Continue(()));
+        let parts = Parts::of(&self.inner.lock(), None, |_| ControlFlow::Continue(()));
         let found = earliest(&parts, below, max).inspect_err(|error| self.note_damage(error))?;
         if found.is_empty() {
             self.clear_below.fetch_max(below.0, std::sync::atomic::Ordering::AcqRel);

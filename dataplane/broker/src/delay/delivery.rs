@@ -1,6 +1,6 @@
 //! Owns the delivery of a message that waited: the record that goes to its topic, and its append.
 
-use bolide_store::{AppendBatch, AppendError, Placed, Refused};
+use bolide_store::{Ack, AppendBatch, AppendError, Placed, Refused};
 use bolide_wire::ids::{QueueId, TopicName};
 use bolide_wire::message::{EncodeError, RecordRef, encode_record};
 use bolide_wire::properties::{Properties, names};
@@ -80,7 +80,9 @@ pub(crate) fn add(
     Ok(())
 }
 
-/// Appends deliveries and waits until they are as durable as a client's message.
+/// Appends deliveries and waits until they are applied, which is at least as durable as a client's message. An acknowledgement
+/// alone would not do: with asynchronous replication it comes earlier, and whoever looked at the projections then would deliver
+/// the same once more.
 pub(crate) async fn append(broker: &Broker, batch: AppendBatch) -> Result<(), DeliveryError> {
     if batch.entries.is_empty() {
         return Ok(());
@@ -88,7 +90,7 @@ pub(crate) async fn append(broker: &Broker, batch: AppendBatch) -> Result<(), De
     let (sender, receiver) = oneshot::channel::<Result<Vec<Placed>, AppendError>>();
     // Nobody listening any more is no failure of the append.
     let done = Box::new(move |placed| drop(sender.send(placed)));
-    broker.store.append(batch, broker.full_ack(), done).map_err(|Refused { reason, .. }| reason)?;
+    broker.store.append(batch, Ack::Confirmed, done).map_err(|Refused { reason, .. }| reason)?;
     receiver.await.map_err(|_| DeliveryError::Gone)??;
     Ok(())
 }

@@ -1,9 +1,12 @@
 //! Owns the making of one batch of deliveries: what is due, without what was recalled.
+//!
+//! A batch may be made while the one before it is being appended. It then leaves out what that one delivers, and must not be
+//! appended unless that one was.
 
 use std::collections::HashMap;
 
 use bolide_store::AppendBatch;
-use bolide_timer::{Entry, Key, Kind};
+use bolide_timer::{Entry, Key, Kind, UnderWay};
 use bolide_wire::ids::{EpochMillis, LogOffset};
 use bolide_wire::message::RecordRef;
 use bolide_wire::properties::names;
@@ -14,14 +17,18 @@ use crate::delay::delivery::{self, DeliveryError};
 use crate::state::delays::SOURCE_PROPERTY;
 use crate::state::timers::{TimerSource, is_recalled_by};
 
-/// Most messages delivered by one append.
-const BATCH_MESSAGES: usize = 1_024;
+/// Most messages delivered by one append; few in tests, so that batches follow each other.
+const BATCH_MESSAGES: usize = if cfg!(test) { 16 } else { 1_024 };
 /// Bytes after which a batch is full.
 const BATCH_BYTES: usize = 2 << 20;
 
 /// Deliveries on their way.
 pub(super) struct Batch {
     pub(super) append: AppendBatch,
+    /// What its last record says; `None` while it has none.
+    pub(super) comes_to: Option<UnderWay>,
+    /// More was due when it was made.
+    pub(super) more: bool,
     /// How late each message is, in milliseconds.
     pub(super) late_ms: Vec<i64>,
 }
@@ -70,14 +77,15 @@ impl Recalls {
     }
 }
 
-/// Looks what is due. Blocks for the disk.
-pub(super) fn gather(broker: &Broker) -> Result<Gathered, DeliveryError> {
+/// Looks what is due after a batch that is under way. Blocks for the disk.
+pub(super) fn gather(broker: &Broker, after: Option<UnderWay>) -> Result<Gathered, DeliveryError> {
     let now = broker.clock.now();
-    let due = broker.state.timers.index.due(now, BATCH_MESSAGES)?;
+    let due = broker.state.timers.index.due_after(after, now, BATCH_MESSAGES)?;
     let (Some(last), seen) = (due.entries.last().copied(), due.seen) else {
         return Ok(Gathered::Nothing(due.next));
     };
-    let mut batch = Batch { append: AppendBatch::default(), late_ms: Vec::new() };
+    let more = due.next.is_some_and(|next| next <= now);
+    let mut batch = Batch { append: AppendBatch::default(), comes_to: None, more, late_ms: Vec::new() };
     let mut recalls = Recalls::default();
     for entry in &due.entries {
         if entry.key.kind() == Kind::Recall {
@@ -85,6 +93,7 @@ pub(super) fn gather(broker: &Broker) -> Result<Gathered, DeliveryError> {
             continue;
         }
         if batch.append.buf.len() >= BATCH_BYTES {
+            batch.more = true;
             break;
         }
         let Some(bytes) = broker.store.record_at(entry.key.at())? else {
@@ -96,7 +105,7 @@ pub(super) fn gather(broker: &Broker) -> Result<Gathered, DeliveryError> {
         };
         add(broker, entry, &bytes, (seen, now), &recalls, &mut batch)?;
     }
-    if !batch.append.entries.is_empty() {
+    if batch.comes_to.is_some() {
         return Ok(Gathered::Deliver(batch));
     }
     // Recalls alone, or nothing left of the instant: all of it is done.
@@ -133,7 +142,10 @@ fn add(
         (SOURCE_PROPERTY, source.as_str()),
     ];
     match delivery::add(broker, &record, &further, &mut batch.append) {
-        Ok(()) => batch.late_ms.push(now.0.saturating_sub(entry.key.due().0)),
+        Ok(()) => {
+            batch.comes_to = Some(UnderWay { seen, upto: entry.key });
+            batch.late_ms.push(now.0.saturating_sub(entry.key.due().0));
+        }
         Err(error) => tracing::error!(offset, %error, "a timer's message is passed over"),
     }
     Ok(())
