@@ -21,6 +21,8 @@ use crate::state::record::StateRecord;
 mod gather;
 pub(crate) mod handle;
 mod roll;
+#[cfg(test)]
+mod tests;
 
 use gather::{Batch, Gathered};
 

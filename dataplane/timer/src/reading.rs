@@ -86,12 +86,7 @@ impl TimerIndex {
     ///
     /// # Errors
     /// As [`TimerIndex::due`].
-    pub fn due_after(
-        &self,
-        under_way: Option<UnderWay>,
-        now: EpochMillis,
-        max: usize,
-    ) -> io::Result<Due> {
+    pub fn due_after(&self, under_way: Option<UnderWay>, now: EpochMillis, max: usize) -> io::Result<Due> {
         let mut messages = 0_usize;
         // One more than wanted: it says when the next one is due.
         let parts = Parts::of(&self.inner.lock(), under_way, |entry| {

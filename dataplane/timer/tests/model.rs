@@ -1,10 +1,10 @@
 //! The index against a plain set of pending timers, fed by the same log: order, late timers, recalls, rolling, clock jumps,
-//! and a crash of process or machine at every step of the disk.
+//! batches made while the one before is under way, and a crash of process or machine at every step of the disk.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use bolide_store::disk::{Crash, Fault, FaultyDisk};
-use bolide_timer::{Entry, Key, Kind, TimerIndex};
+use bolide_timer::{Entry, Key, Kind, TimerIndex, UnderWay};
 use bolide_wire::{EpochMillis, LogOffset};
 use proptest::prelude::*;
 
@@ -43,8 +43,38 @@ impl Reference {
     }
 
     fn due(&self, now: i64, max: usize) -> Vec<Key> {
-        self.messages.iter().take_while(|key| key.due().0 <= now).take(max).copied().collect()
+        self.due_after(&[], now, max)
     }
+
+    /// What is due once `under_way` is delivered.
+    fn due_after(&self, under_way: &[Key], now: i64, max: usize) -> Vec<Key> {
+        let due = self.messages.iter().take_while(|key| key.due().0 <= now);
+        due.filter(|key| !under_way.contains(key)).take(max).copied().collect()
+    }
+}
+
+/// Timers that are to be delivered together.
+#[derive(Default)]
+struct Batch {
+    seen: LogOffset,
+    keys: Vec<Key>,
+}
+
+impl Batch {
+    fn under_way(&self) -> Option<UnderWay> {
+        self.keys.last().map(|upto| UnderWay { seen: self.seen, upto: *upto })
+    }
+}
+
+/// What becomes of a batch after which another one was made already.
+#[derive(Clone, Copy, Debug)]
+enum First {
+    /// It comes into the log, and so does the other one.
+    Stays,
+    /// It does not, so the other one must not either.
+    Fails,
+    /// The process, or the machine, goes down after it.
+    IsTheLast(Crash),
 }
 
 fn apply(index: &TimerIndex, record: &Record) {
@@ -116,26 +146,54 @@ impl Lab {
 
     /// Delivers what is due; `late` timers come into the log between the question and its outcome.
     fn deliver(&mut self, max: usize, late: &[i64]) {
-        let Ok(due) = self.index().due(EpochMillis(self.now), max) else { return };
+        let Some(batch) = self.gather(&Batch::default(), max) else { return };
+        late.iter().for_each(|delay| self.add(*delay));
+        self.hand_out(&batch);
+    }
+
+    /// Asks for a second batch before the first is in the log; `late` timers come before and after the second question.
+    fn overlap(&mut self, max: usize, late: &[i64], first_one: First) {
+        let Some(first) = self.gather(&Batch::default(), max) else { return };
+        let (before, after) = late.split_at(late.len() / 2);
+        before.iter().for_each(|delay| self.add(*delay));
+        let Some(second) = self.gather(&first, max) else { return };
+        after.iter().for_each(|delay| self.add(*delay));
+        match first_one {
+            First::Stays => {
+                self.hand_out(&first);
+                self.hand_out(&second);
+            }
+            First::Fails => {}
+            First::IsTheLast(crash) => {
+                self.hand_out(&first);
+                self.restart(crash);
+            }
+        }
+    }
+
+    fn hand_out(&mut self, batch: &Batch) {
+        for upto in &batch.keys {
+            self.append(Record::Delivered { seen: batch.seen, upto: *upto });
+        }
+    }
+
+    /// What is due, but for what is under way; `None` when the disk does not say.
+    fn gather(&self, under_way: &Batch, max: usize) -> Option<Batch> {
+        let due = self.index().due_after(under_way.under_way(), EpochMillis(self.now), max).ok()?;
         let (messages, recalls): (Vec<Entry>, Vec<Entry>) =
             due.entries.iter().partition(|entry| entry.key.kind() == Kind::Message);
         let keys: Vec<Key> = messages.iter().map(|entry| entry.key).collect();
-        assert_eq!(keys, self.reference.due(self.now, max), "at {}", self.now);
+        assert_eq!(keys, self.reference.due_after(&under_way.keys, self.now, max), "at {}", self.now);
         assert!(due.entries.is_sorted());
         for recall in &self.reference.recalls {
             let wanted = keys.iter().any(|key| key.due() == recall.due() && key.at() < recall.at());
             assert!(!wanted || recalls.iter().any(|entry| entry.key == *recall), "{recall:?} is forgotten");
         }
-        let next = self.reference.messages.iter().find(|key| keys.last().is_none_or(|last| *key > last));
-        if let Some(next) = next {
+        let mut left = self.reference.messages.iter().filter(|key| !under_way.keys.contains(key));
+        if let Some(next) = left.find(|key| keys.last().is_none_or(|last| *key > last)) {
             assert!(due.next.is_some_and(|at| at <= next.due()), "{due:?} {next:?}");
         }
-        for delay in late {
-            self.add(*delay);
-        }
-        for upto in keys {
-            self.append(Record::Delivered { seen: due.seen, upto });
-        }
+        Some(Batch { seen: due.seen, keys })
     }
 
     /// Puts what lies in the older half of the log into it again.
@@ -202,6 +260,7 @@ enum Step {
     Add(i64),
     Recall(i64),
     Deliver(usize, Vec<i64>),
+    Overlap(usize, Vec<i64>, First),
     Roll(usize),
     Clock(i64),
     Checkpoint,
@@ -213,6 +272,7 @@ fn take(lab: &mut Lab, step: &Step) {
         Step::Add(delay) => lab.add(*delay),
         Step::Recall(delay) => lab.recall(*delay),
         Step::Deliver(max, late) => lab.deliver(*max, late),
+        Step::Overlap(max, late, first) => lab.overlap(*max, late, *first),
         Step::Roll(max) => lab.roll(*max),
         Step::Clock(by) => lab.now += by,
         Step::Checkpoint => lab.checkpoint(),
@@ -222,10 +282,18 @@ fn take(lab: &mut Lab, step: &Step) {
 
 fn any_step() -> impl Strategy<Value = Step> {
     let delay = -20_i64..200;
+    let first = prop_oneof![
+        6 => Just(First::Stays),
+        2 => Just(First::Fails),
+        1 => Just(First::IsTheLast(Crash::Process)),
+        1 => Just(First::IsTheLast(Crash::Machine)),
+    ];
+    let overlap = (1_usize..6, prop::collection::vec(delay.clone(), 0..5), first);
     prop_oneof![
         12 => delay.clone().prop_map(Step::Add),
         2 => (1_i64..200).prop_map(Step::Recall),
-        6 => (1_usize..6, prop::collection::vec(delay, 0..3)).prop_map(|(max, late)| Step::Deliver(max, late)),
+        6 => overlap.prop_map(|(max, late, first)| Step::Overlap(max, late, first)),
+        3 => (1_usize..6, prop::collection::vec(delay, 0..3)).prop_map(|(max, late)| Step::Deliver(max, late)),
         2 => (1_usize..8).prop_map(Step::Roll),
         4 => (0_i64..60).prop_map(Step::Clock),
         1 => (-500_i64..500).prop_map(Step::Clock),
@@ -265,7 +333,9 @@ fn course() -> Vec<Step> {
     };
     (0..160)
         .map(|number| match number % 16 {
-            3 | 11 => Step::Deliver(4, vec![below(50) - 10]),
+            3 => Step::Deliver(4, vec![below(50) - 10]),
+            11 => Step::Overlap(3, vec![below(50) - 10, below(50) - 10], First::Stays),
+            15 => Step::Overlap(3, vec![below(50) - 10], First::Fails),
             5 => Step::Recall(below(100) + 1),
             7 => Step::Clock(below(80)),
             9 => Step::Checkpoint,

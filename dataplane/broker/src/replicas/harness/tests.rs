@@ -283,3 +283,75 @@ async fn an_empty_replica_begins_with_a_snapshot_when_the_log_does_not_reach_bac
     other.await.unwrap().unwrap();
     assert!(!group.seats[1].folder.path().join("incoming-snapshot").exists());
 }
+
+/// Timers of one instant, and how often each was delivered.
+struct Burst {
+    bodies: Vec<String>,
+    due: i64,
+}
+
+impl Burst {
+    /// Stores timers that are due in a second.
+    async fn stored(group: &Group, prefix: &str) -> Burst {
+        let due = group.running(group.leader().unwrap()).broker.clock.now().0 + 1_000;
+        let bodies: Vec<String> = (0..100).map(|number| format!("{prefix}-{number}")).collect();
+        for body in &bodies {
+            let properties = format!("TIMER_DELIVER_MS\u{1}{due}\u{2}UNIQ_KEY\u{1}{body}\u{2}");
+            let answer = group.ask(send("orders", 0, body, &properties)).await.unwrap();
+            assert_eq!(answer.code, 0, "{:?}", answer.remark);
+        }
+        Burst { bodies, due }
+    }
+
+    /// Waits until all were delivered: each once.
+    async fn comes_once(&self, group: &Group) {
+        group
+            .until("the last timer is delivered", |group| {
+                let leader = group.leader().map(|leader| &group.running(leader).broker);
+                leader.is_some_and(|broker| {
+                    broker.clock.now().0 >= self.due && broker.state.timers.index.is_empty()
+                })
+            })
+            .await;
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            let read = group.read(&group.address).await;
+            let times = |body: &String| read.iter().filter(|found| *found == body).count();
+            let twice: Vec<&String> = self.bodies.iter().filter(|body| times(body) > 1).collect();
+            assert!(twice.is_empty(), "delivered more than once: {twice:?}");
+            if self.bodies.iter().all(|body| times(body) == 1) {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "delivered: {read:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_asynchronous_replication_a_timer_comes_once_although_it_is_acknowledged_early() {
+    let group = Group::started(2, |config| config.replication_mode = ReplicationMode::Async).await;
+    group.send("first").await;
+    let burst = Burst::stored(&group, "timer").await;
+    burst.comes_once(&group).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_is_killed_in_a_burst_of_timers_leaves_each_to_be_delivered_once() {
+    let mut group = Group::started(2, |_| {}).await;
+    group.send("first").await;
+    for (round, after_ms) in [1, 8, 20].into_iter().enumerate() {
+        let burst = Burst::stored(&group, &format!("round{round}")).await;
+        let leader = group.leader().unwrap();
+        let broker = group.running(leader).broker.clone();
+        while broker.clock.now().0 < burst.due + after_ms {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(broker);
+        group.kill(leader).await;
+        group.until("the other one leads", |group| group.leader() == Some(1 - leader)).await;
+        burst.comes_once(&group).await;
+        group.start(leader).await;
+        group.until("it is in sync again", |group| group.in_sync() == 2).await;
+    }
+}
