@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use bolide_e2e::kube::{Namespace, condition};
-use bolide_e2e::{Kube, Result};
+use bolide_e2e::{Client, Kube, Result};
 use serde_json::{Value, json};
 
 use crate::{READY_WITHIN, SOON, seen};
@@ -73,6 +73,7 @@ pub(crate) fn run(kube: &Kube) -> Result<()> {
     lag_is(&namespace, 0)?;
     seen("a reset happens once for its token, and the offsets before it are in the status");
     reset_to_a_moment_and_to_the_latest(&namespace)?;
+    dead_letters_are_counted(&namespace)?;
     paused_and_deleted(&namespace)?;
     namespace.delete(SOON)
 }
@@ -101,6 +102,25 @@ fn reset_to_a_moment_and_to_the_latest(namespace: &Namespace) -> Result<()> {
         group["status"]
     );
     seen("a group is reset to the latest and to a moment, and its lag is told in seconds too");
+    Ok(())
+}
+
+/// The seven messages that the group has not read fail in a Java consumer that gives up at once.
+fn dead_letters_are_counted(namespace: &Namespace) -> Result<()> {
+    let Some(java) = Client::Java5.find() else { return Ok(()) };
+    let service = namespace.get(&["service", "post-nameserver"])?;
+    let address = service["spec"]["clusterIP"].as_str().context("no address")?;
+    let push = ["push", "--group", "readers", "--topic", "mail", "--fail-always", "--max-reconsume", "0"];
+    let mut consumer = java.start_at(&format!("{address}:9876"), &push)?;
+    let group = namespace.wait_for("consumergroup", "readers", "its dead letters", SOON, |group| {
+        group["status"]["deadLetters"] == 7
+    })?;
+    ensure!(group["status"]["members"] == 1, "{}", group["status"]);
+    consumer.tell("stop")?;
+    consumer.finish(SOON)?;
+    let columns = namespace.kubectl(&["get", "consumergroup", "readers"])?;
+    ensure!(columns.contains(" 7 "), "{columns}");
+    seen("messages that a Java consumer gave up are counted as dead letters");
     Ok(())
 }
 
