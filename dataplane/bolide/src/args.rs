@@ -96,7 +96,7 @@ pub(crate) struct Connect {
     /// Nameservers, separated by `;`
     #[arg(long, env = "NAMESRV_ADDR", default_value = "127.0.0.1:9876", value_name = "HOST:PORT")]
     pub(crate) namesrv: String,
-    /// How long to wait for each answer
+    /// How long to wait for each connection and each answer
     #[arg(long, default_value = "5s", value_name = "TIME", value_parser = duration)]
     pub(crate) timeout: Duration,
 }

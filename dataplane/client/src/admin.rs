@@ -16,12 +16,12 @@ pub use topic::QueueStats;
 
 use std::time::Duration;
 
-use bolide_transport::{Client, ClientConfig};
+use bolide_transport::Client;
 use bolide_wire::Command;
 use serde::de::DeserializeOwned;
 
 use crate::ClientError;
-use crate::remote::Remote;
+use crate::remote::{Remote, patient};
 
 /// Admin operations; cheap to clone, all clones share their connections.
 #[derive(Clone, Debug)]
@@ -30,12 +30,12 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// `namesrv` is `host:port`, several separated by `;`; `timeout` is the limit of each request. Nothing is connected yet.
+    /// `namesrv` is `host:port`, several separated by `;`; `timeout` is the limit of each request, and of each connect. Nothing is connected yet.
     ///
     /// # Errors
     /// [`ClientError::Address`].
     pub fn new(namesrv: &str, timeout: Duration) -> Result<Self, ClientError> {
-        Self::with_client(Client::new(ClientConfig::default()), namesrv, timeout)
+        Self::with_client(Client::new(patient(timeout)), namesrv, timeout)
     }
 
     /// As [`Admin::new`], over connections that exist.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bolide_transport::{Client, ClientConfig};
+use bolide_transport::Client;
 use bolide_wire::header::send::{SendMessageResponse, SendMessageV2};
 use bolide_wire::message::{BatchMessage, encode_batch};
 use bolide_wire::{Command, EpochMillis, RequestCode, ResponseCode};
 
 use crate::message::{Message, ProcessId, unique_id};
-use crate::remote::{Remote, refused};
+use crate::remote::{Remote, patient, refused};
 use crate::route::{Queue, Routes, TEMPLATE_QUEUES};
 use crate::{Admin, ClientError};
 
@@ -87,7 +87,7 @@ impl Producer {
     /// # Errors
     /// [`ClientError::Address`].
     pub fn new(namesrv: &str, config: ProducerConfig) -> Result<Self, ClientError> {
-        let remote = Remote::new(Client::new(ClientConfig::default()), namesrv, config.timeout)?;
+        let remote = Remote::new(Client::new(patient(config.timeout)), namesrv, config.timeout)?;
         let process = ProcessId::new();
         let shared = Shared {
             admin: Admin::from(remote),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bolide_transport::{Client, ClientConfig};
+use bolide_transport::Client;
 use bolide_wire::message::records;
 use bolide_wire::{Command, RequestCode, ResponseCode};
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::admin::number;
 use crate::message::Received;
 use crate::reader::Reader;
-use crate::remote::{Remote, refused};
+use crate::remote::{Remote, patient, refused};
 use crate::route::{self, Queue, Use};
 use crate::{Admin, ClientError};
 
@@ -88,7 +88,7 @@ impl Puller {
     /// # Errors
     /// [`ClientError::Address`].
     pub fn new(namesrv: &str, timeout: Duration) -> Result<Self, ClientError> {
-        let remote = Remote::new(Client::new(ClientConfig::default()), namesrv, timeout)?;
+        let remote = Remote::new(Client::new(patient(timeout)), namesrv, timeout)?;
         Ok(Self { admin: Admin::from(remote), group: TOOLS_GROUP.to_owned() })
     }
 

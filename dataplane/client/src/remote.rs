@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bolide_transport::Client;
+use bolide_transport::{Client, ClientConfig};
 use bolide_wire::{Command, ResponseCode};
 
 use crate::ClientError;
@@ -22,6 +22,11 @@ struct Nameservers {
     addresses: Vec<String>,
     /// The one that answered last; asked first.
     preferred: AtomicUsize,
+}
+
+/// Settings of a transport whose user waits so long for each step, connecting included.
+pub(crate) fn patient(timeout: Duration) -> ClientConfig {
+    ClientConfig { connect_timeout: timeout, ..ClientConfig::default() }
 }
 
 impl Remote {

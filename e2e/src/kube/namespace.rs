@@ -182,7 +182,9 @@ impl<'a> Namespace<'a> {
         let deployment = format!("deployment/{set}-nameserver");
         let namesrv = format!("{set}-nameserver:9876");
         let exec = ["exec", &deployment, "--", "/usr/local/bin/bolide"];
-        self.kubectl_unchecked(&[&exec, arguments, &["--namesrv", &namesrv]].concat())
+        // a name in a pod may be looked up a second time after five seconds, when the machine is busy
+        let connect = ["--namesrv", namesrv.as_str(), "--timeout", "15s"];
+        self.kubectl_unchecked(&[&exec, arguments, &connect].concat())
     }
 
     /// As [`Namespace::bolide`], with JSON output.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bolide_transport::{Client, ClientConfig, Conn, Handler, TransportMetrics};
+use bolide_transport::{Client, Conn, Handler, TransportMetrics};
 use bolide_wire::body::connection::ConsumerIdList;
 use bolide_wire::body::heartbeat::{
     ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, MessageModel, SubscriptionData,
@@ -20,7 +20,7 @@ use crate::admin::body;
 use crate::allocate::average;
 use crate::message::{ProcessId, Received};
 use crate::pull::{PullStatus, Puller, StartAt, matches};
-use crate::remote::Remote;
+use crate::remote::{Remote, patient};
 use crate::route::{self, Queue, Use};
 use crate::{Admin, ClientError};
 
@@ -77,7 +77,7 @@ impl Member {
     ) -> Result<Self, ClientError> {
         let changed = Arc::new(Notify::new());
         let ear = Arc::new(Ear { changed: changed.clone() });
-        let client = Client::with_handler(ClientConfig::default(), ear, TransportMetrics::unregistered());
+        let client = Client::with_handler(patient(config.timeout), ear, TransportMetrics::unregistered());
         let admin = Admin::from(Remote::new(client, namesrv, config.timeout)?);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let version = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
