@@ -27,6 +27,7 @@ impl Duties {
         }
         duties.spawn(|stop| timers::serve(broker.clone(), stop));
         duties.spawn(|stop| housekeeping::log_offsets(broker.clone(), stop));
+        duties.spawn(|stop| housekeeping::settle_offsets(broker.clone(), stop));
         duties.spawn(|stop| transaction::serve(broker.clone(), stop));
         duties.spawn(|stop| pop::journal::serve(broker.clone(), stop));
         duties.spawn(|stop| pop::revive::serve(broker.clone(), stop));

@@ -14,6 +14,8 @@ use crate::stats::SAMPLE_MS;
 
 /// Most offsets in one record.
 const OFFSETS_PER_RECORD: usize = 5_000;
+/// Time at the beginning of a term in which everything comes in that waited for a master.
+const OFFSETS_SETTLE: Duration = Duration::from_secs(5);
 /// How often it is looked whether a snapshot is due.
 const SNAPSHOT_TICK: Duration = Duration::from_secs(1);
 
@@ -85,6 +87,14 @@ pub(crate) async fn log_offsets(broker: Arc<Broker>, stop: CancellationToken) {
         }
     })
     .await;
+}
+
+/// Ends the time in which commits may come that were made before the term.
+pub(crate) async fn settle_offsets(broker: Arc<Broker>, stop: CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(OFFSETS_SETTLE) => broker.state.offsets.lock().settled(),
+        () = stop.cancelled() => {}
+    }
 }
 
 /// Saves the state when it changed and enough time or log has passed.

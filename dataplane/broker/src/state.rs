@@ -171,6 +171,7 @@ impl State {
     /// From now on records are this broker's own.
     pub(crate) fn lead(&self) {
         self.following.store(false, Ordering::Release);
+        self.offsets.lock().lead();
         self.timers.recovered();
     }
 

@@ -4,6 +4,8 @@
 //! told. A commit changes `current` at once and marks the queue dirty; a batch of dirty queues becomes one log record,
 //! and applying that record moves `logged`. A snapshot holds `logged` only, so it is never ahead of the log.
 //! The pull position and a pending server-side reset live beside them in memory; neither survives a restart.
+//! A replica that begins to lead knows for a moment what was committed here while nobody led: a lower commit by a client was
+//! made earlier, and has waited for a master.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -42,6 +44,8 @@ pub(crate) enum Owner {
 pub(crate) struct Offsets {
     groups: HashMap<GroupName, HashMap<TopicName, Queues>>,
     dirty: Vec<(GroupName, TopicName, QueueId)>,
+    /// What was committed here before this replica led; empty but for the beginning of a term.
+    kept: HashMap<(GroupName, TopicName, QueueId), QueueOffset>,
 }
 
 /// Whether applied records also say what consumers are told.
@@ -76,7 +80,8 @@ impl Offsets {
         self.slot(group, topic, queue)?.pulled
     }
 
-    /// Commits an offset; it may go backwards. Ignored while a reset of the queue waits for its pull.
+    /// Commits an offset; it may go backwards, but not behind what this replica has kept from before it led. Ignored while a
+    /// reset of the queue waits for its pull.
     pub(crate) fn commit(
         &mut self,
         group: &GroupName,
@@ -84,6 +89,11 @@ impl Offsets {
         queue: QueueId,
         offset: QueueOffset,
     ) {
+        if !self.kept.is_empty()
+            && self.kept.get(&(group.clone(), topic.clone(), queue)).is_some_and(|kept| offset < *kept)
+        {
+            return;
+        }
         let slot = self.slot_mut(group, topic, queue);
         if slot.reset.is_some() || slot.current == Some(offset) {
             return;
@@ -124,6 +134,7 @@ impl Offsets {
         offset: QueueOffset,
     ) {
         self.slot_mut(group, topic, queue).reset = None;
+        self.kept.remove(&(group.clone(), topic.clone(), queue));
         self.commit(group, topic, queue, offset);
         let slot = self.slot_mut(group, topic, queue);
         slot.reset = Some(offset);
@@ -175,6 +186,11 @@ impl Offsets {
             }
         }
         table
+    }
+
+    /// Whether a commit is not in the log, nor on its way there.
+    pub(crate) fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
     }
 
     /// Marks the queues of `table` dirty again.
@@ -239,8 +255,25 @@ impl Offsets {
         self.slot(group, topic, queue).is_some_and(|slot| slot.logged_by_pops)
     }
 
+    /// What was committed here and is not in the log yet holds against lower commits until [`Offsets::settled`]. They may be
+    /// old: what clients sent to the master while there was none has waited at its address, and comes now all at once.
+    pub(crate) fn lead(&mut self) {
+        let kept = self.dirty.iter().filter_map(|(group, topic, queue)| {
+            let slot = self.slot(group, topic, *queue)?;
+            let offset = slot.current.filter(|_| slot.dirty && !slot.by_pops)?;
+            Some(((group.clone(), topic.clone(), *queue), offset))
+        });
+        self.kept = kept.collect();
+    }
+
+    /// Nothing that waited for this replica to lead comes any more.
+    pub(crate) fn settled(&mut self) {
+        self.kept = HashMap::new();
+    }
+
     /// The log is the truth from now on, except for commits that are not in it yet.
     pub(crate) fn follow(&mut self) {
+        self.settled();
         for slot in self.groups.values_mut().flat_map(HashMap::values_mut).flat_map(BTreeMap::values_mut) {
             slot.reset = None;
             if !slot.dirty {
@@ -251,6 +284,8 @@ impl Offsets {
 
     /// Forgets a group or a topic, or one topic of one group.
     pub(crate) fn remove(&mut self, group: Option<&str>, topic: Option<&str>) {
+        let of_another = |name: &str, removed: Option<&str>| removed.is_some_and(|removed| name != removed);
+        self.kept.retain(|(of, in_topic, _), _| of_another(of, group) || of_another(in_topic, topic));
         match (group, topic) {
             (Some(group), None) => {
                 self.groups.remove(group);
@@ -320,6 +355,35 @@ mod tests {
 
     fn names() -> (GroupName, TopicName) {
         (GroupName::internal("g").unwrap(), TopicName::internal("t").unwrap())
+    }
+
+    #[test]
+    fn what_was_committed_before_this_replica_led_holds_against_commits_that_waited() {
+        let (g, t) = names();
+        let mut offsets = Offsets::default();
+        let told = |offsets: &Offsets, queue| offsets.committed("g", "t", QueueId(queue)).unwrap().0;
+        offsets.apply(&OffsetTable::from([(key(&t, &g), BTreeMap::from([(1, 8)]))]), Follow::Log);
+        offsets.commit(&g, &t, QueueId(0), QueueOffset(9));
+        offsets.lead();
+        offsets.commit(&g, &t, QueueId(0), QueueOffset(3));
+        assert_eq!(told(&offsets, 0), 9);
+        offsets.commit(&g, &t, QueueId(0), QueueOffset(12));
+        offsets.commit(&g, &t, QueueId(0), QueueOffset(10));
+        assert_eq!(told(&offsets, 0), 10, "as clients like it above");
+        offsets.commit(&g, &t, QueueId(1), QueueOffset(3));
+        assert_eq!(told(&offsets, 1), 3, "nothing was committed here before");
+        offsets.reset(&g, &t, QueueId(0), QueueOffset(2));
+        assert_eq!(told(&offsets, 0), 2, "an administrator's word");
+        offsets.remove(None, Some("t"));
+        offsets.commit(&g, &t, QueueId(0), QueueOffset(9));
+        offsets.lead();
+        offsets.settled();
+        offsets.commit(&g, &t, QueueId(0), QueueOffset(3));
+        assert_eq!(told(&offsets, 0), 3);
+        offsets.lead();
+        offsets.remove(Some("g"), None);
+        offsets.commit(&g, &t, QueueId(0), QueueOffset(1));
+        assert_eq!(told(&offsets, 0), 1, "of another group of that name");
     }
 
     #[test]

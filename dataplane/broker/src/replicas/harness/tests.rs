@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use bolide_wire::RequestCode;
 use bolide_wire::body::MessageQueue;
@@ -21,6 +22,11 @@ fn commit(offset: i64) -> Command {
 }
 
 async fn committed(group: &Group) -> i64 {
+    committed_for(group, &group.client).await
+}
+
+/// As a client sees it that has asked for other things on its connection before.
+async fn committed_for(group: &Group, client: &Client) -> i64 {
     let query = Command::request(RequestCode::QUERY_CONSUMER_OFFSET).with_header(&QueryConsumerOffset {
         consumer_group: "puller".into(),
         topic: "orders".into(),
@@ -28,7 +34,7 @@ async fn committed(group: &Group) -> i64 {
         set_zero_if_not_found: Some(true),
         broker_name: None,
     });
-    let answer = group.ask(query).await.unwrap();
+    let answer = client.call(&group.address, query, DEADLINE).await.unwrap();
     OffsetResponse::decode(&answer.ext).unwrap().offset
 }
 
@@ -105,6 +111,46 @@ async fn a_slave_gives_out_what_is_confirmed_refuses_sends_and_passes_offsets_on
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     unreachable!("the offset never comes to the master");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_committed_at_a_slave_is_not_undone_by_what_waited_for_a_master() {
+    for (returns, leader) in [(false, 1), (true, 0)] {
+        let mut group = Group::started(2, |_| {}).await;
+        group.send_all("m", 10).await;
+        assert_eq!(group.pull(&group.address, 0, 0).await.code, 0);
+        assert_eq!(group.ask(commit(2)).await.unwrap().code, 0);
+        let at_slave = |group: &Group| {
+            let offsets = group.running(1).broker.state.offsets.lock();
+            offsets.committed("puller", "orders", 0.into()).map(|offset| offset.0)
+        };
+        group.until("the slave knows the offset", |group| at_slave(group) == Some(2)).await;
+        for seat in &group.seats {
+            seat.state.away.store(true, Ordering::SeqCst);
+        }
+        group.kill(0).await;
+        // This one has not heard yet that the master is away.
+        let late = Client::new(ClientConfig::default());
+        late.oneway(&group.address, commit(3)).await.unwrap();
+        let answer = group.client.call(&group.slave, commit(7), DEADLINE).await.unwrap();
+        assert_eq!(answer.code, 0);
+        // It is tried to tell the master.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        group.seats[leader].state.away.store(false, Ordering::SeqCst);
+        if returns {
+            group.start(0).await;
+        }
+        group.until("there is a master", |group| group.leader() == Some(leader)).await;
+        let told = Instant::now();
+        let mut found = committed_for(&group, &late).await;
+        while returns && found != 7 && told.elapsed() < DEADLINE {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            found = committed_for(&group, &late).await;
+        }
+        assert_eq!(found, 7, "leader {leader}");
+        assert_eq!(group.ask(commit(8)).await.unwrap().code, 0);
+        assert_eq!(committed(&group).await, 8);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
