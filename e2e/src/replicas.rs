@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bolide_replication::GroupState;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::{Cluster, Result, wait};
 
@@ -83,6 +84,19 @@ impl Replicas {
         })
     }
 
+    /// Makes the group state unreadable and unwritable, at one stroke, until [`StateAway::back`] or until the value is dropped: as
+    /// when the API server is away, nobody can become master.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn state_away(&self) -> Result<StateAway> {
+        let instead = self.file.with_extension("away");
+        std::fs::create_dir(&instead).with_context(|| format!("cannot make {}", instead.display()))?;
+        let away = StateAway { file: self.file.clone(), instead, is_away: true };
+        away.exchange()?;
+        Ok(away)
+    }
+
     /// The process of a replica: the last two numbers of its name are those of group and replica.
     pub fn process(replica: &str) -> String {
         let mut parts = replica.rsplit('-');
@@ -99,6 +113,42 @@ impl Replicas {
         let (name, _) =
             cluster.brokers()?.into_iter().find(|(name, _)| *name != master).context("no slave runs")?;
         Ok(name)
+    }
+}
+
+/// A folder stands where the group state was: whoever reads or changes it gets an error.
+#[derive(Debug)]
+pub struct StateAway {
+    file: PathBuf,
+    instead: PathBuf,
+    is_away: bool,
+}
+
+impl StateAway {
+    /// Puts the group state back as it was.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn back(mut self) -> Result<()> {
+        self.exchange()?;
+        self.is_away = false;
+        std::fs::remove_dir(&self.instead)
+            .with_context(|| format!("cannot remove {}", self.instead.display()))
+    }
+
+    /// In one step: nobody may find that there is no group state.
+    fn exchange(&self) -> Result<()> {
+        renameat_with(CWD, &self.file, CWD, &self.instead, RenameFlags::EXCHANGE)
+            .with_context(|| format!("cannot exchange {} and a folder", self.file.display()))
+    }
+}
+
+impl Drop for StateAway {
+    fn drop(&mut self) {
+        if self.is_away {
+            // the test has failed by now, and the folder is kept to be looked at
+            let _ = self.exchange();
+        }
     }
 }
 
@@ -147,6 +197,20 @@ impl<'a> Acknowledged<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_group_state_goes_away_and_comes_back_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.json");
+        std::fs::write(&file, "state").unwrap();
+        let group = Replicas { file: file.clone() };
+        let away = group.state_away().unwrap();
+        assert!(std::fs::read(&file).is_err() && file.exists());
+        away.back().unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"state");
+        drop(group.state_away().unwrap());
+        assert_eq!(std::fs::read(&file).unwrap(), b"state");
+    }
 
     #[test]
     fn a_replica_names_its_process() {
