@@ -20,7 +20,7 @@ const A_WHILE: Duration = Duration::from_secs(3);
 const LATER: [(&str, &str, &str, i64); 3] = [
     ("level", "--delay-level", "4", 30_000),
     ("s", "--delay-s", "20", 20_000),
-    ("at", "--deliver-in-ms", "20000", 20_000),
+    ("at", "--deliver-in-ms", "30000", 30_000),
 ];
 const OF_EACH: usize = 100;
 /// Milliseconds after which what was recalled would have been delivered.
