@@ -49,6 +49,10 @@ use crate::state::transactions::HALF_TOPIC;
 
 /// How often it is looked whether the store still works.
 const STORE_CHECK: Duration = Duration::from_millis(200);
+/// How long another process may keep the folder; more than a broker that was told to stop takes.
+const FOLDER_FREE_WITHIN: Duration = Duration::from_secs(60);
+/// Time between two looks at it.
+const FOLDER_LOOK: Duration = Duration::from_millis(50);
 
 /// The broker could not start, or had to stop.
 #[derive(Debug, Error)]
@@ -117,6 +121,10 @@ pub async fn run(
     }
     let admin = Admin::begin(&config, &registry).await?;
     let ready = admin.ready.clone();
+    if !wait_for_folder(&config, &shutdown).await {
+        admin.end().await;
+        return Ok(());
+    }
     let disk = Arc::new(RealDisk::new());
     let clock = Arc::new(SystemClock::new());
     let broker = start(config, disk, clock, &registry).await?;
@@ -134,6 +142,25 @@ pub async fn run(
     let stopped = stop(&broker).await.map(drop);
     admin.end().await;
     outcome.and(stopped)
+}
+
+/// Waits until no other process has the store: a pod that replaces another starts while that one may still be ending. When it
+/// takes too long, opening the store says so. False when `shutdown` came first.
+pub(crate) async fn wait_for_folder(config: &BrokerConfig, shutdown: &CancellationToken) -> bool {
+    let root = store_config(config).root;
+    let disk = RealDisk::new();
+    let give_up = tokio::time::Instant::now() + FOLDER_FREE_WITHIN;
+    let mut said = false;
+    while bolide_store::is_in_use(&disk, &root) && tokio::time::Instant::now() < give_up {
+        if !std::mem::replace(&mut said, true) {
+            tracing::warn!(folder = %root.display(), "another broker is using the folder; waiting for it to end");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(FOLDER_LOOK) => {}
+            () = shutdown.cancelled() => return false,
+        }
+    }
+    true
 }
 
 /// Readiness, and the listener that tells it with the metrics where one is wanted.

@@ -15,7 +15,7 @@ use crate::{
     disk::replace_small,
     segment::Segment,
     shared::Shared,
-    store::check,
+    store::{check, lock_file},
 };
 
 /// What a new replica's store is made of.
@@ -87,7 +87,7 @@ pub fn bootstrap(disk: &dyn Disk, config: &StoreConfig, seed: &Seed) -> Result<(
     }
     let failed = || OpenError::io("making a new store", &config.root);
     disk.create_dir(&config.root.join("commitlog")).map_err(failed())?;
-    let lock_file = config.root.join("lock");
+    let lock_file = lock_file(&config.root);
     let _lock = disk.lock(&lock_file).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => OpenError::Locked { path: lock_file.clone() },
         _ => failed()(error),

@@ -84,4 +84,4 @@ pub use read::{Boundary, ReadLimits, ReadResult, ReadStatus, RecordFilter};
 pub use replica::{RawDone, RawError, RoleDone, RoleError};
 pub use retention::DiskUsage;
 pub use steps::Steps;
-pub use store::Store;
+pub use store::{Store, is_in_use};

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -103,7 +104,7 @@ impl Store {
         for dir in [&log_dir, &queue_dir] {
             disk.create_dir(dir).map_err(failed())?;
         }
-        let lock_file = root.join("lock");
+        let lock_file = lock_file(&root);
         let lock = disk.lock(&lock_file).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => OpenError::Locked { path: lock_file.clone() },
             _ => failed()(error),
@@ -419,6 +420,16 @@ impl Shared {
             tracing::error!(%error, "the mark of an open store could not be removed");
         }
     }
+}
+
+pub(crate) fn lock_file(root: &Path) -> PathBuf {
+    root.join("lock")
+}
+
+/// True when another process has the store below `root`. What else may be wrong with it, [`Store::open`] tells.
+#[must_use]
+pub fn is_in_use(disk: &dyn Disk, root: &Path) -> bool {
+    disk.lock(&lock_file(root)).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 pub(crate) fn check(config: &StoreConfig) -> Result<(), OpenError> {
