@@ -25,7 +25,7 @@ use crate::broker::Broker;
 use crate::config::{BrokerConfig, FlushDiskType};
 use crate::front::{FrontError, Listeners};
 use crate::role::Serving;
-use crate::run::{Admin, RunError, start, stop, store_config};
+use crate::run::{Admin, RunError, start, stop, store_config, wait_for_folder};
 use crate::serving::begin_tasks;
 
 mod group_state;
@@ -117,6 +117,10 @@ pub(crate) async fn run(
     loop {
         let registry = Registry::new();
         let admin = Admin::begin(&config, &registry).await?;
+        if !wait_for_folder(&config, &shutdown).await {
+            admin.end().await;
+            return Ok(());
+        }
         let mut listeners = Vec::with_capacity(environment.listeners.len());
         for (index, listener) in environment.listeners.iter().enumerate() {
             let cloned = listener.try_clone().map_err(|source| FrontError::Inherited { index, source })?;
@@ -293,6 +297,7 @@ impl Running {
 
     /// Lets another replica lead before this one ends, if there is one that can.
     async fn hand_over(&mut self) {
+        self.shared.retire().await;
         if !self.broker.leads() {
             return;
         }

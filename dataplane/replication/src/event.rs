@@ -96,6 +96,8 @@ pub enum Event {
         /// The successor that is wanted.
         to: Option<ReplicaName>,
     },
+    /// The process is about to end: it may hand its role over, and takes none any more.
+    Retire,
     /// `Effect::HoldSends` is done: all appends that were let through are in the log, and no other will be made.
     SendsHeld,
 }

@@ -162,6 +162,7 @@ impl Replica {
             }
             Event::CasDone(outcome) => self.group.on_cas(outcome, turn),
             Event::Switchover { to } => self.on_switchover(to, turn),
+            Event::Retire => self.no_claim_before = Duration::MAX,
             Event::SendsHeld => self.on_sends_held(),
         }
     }

@@ -81,6 +81,12 @@ impl Shared {
         self.short.load(Ordering::Relaxed)
     }
 
+    /// Takes no role any more: the process is about to end.
+    pub(super) async fn retire(&self) {
+        // The owner is gone only when the process ends.
+        let _ = self.inputs.send(Input::Event(Event::Retire)).await;
+    }
+
     /// Asks for a planned switchover; what comes of it is seen in the status.
     pub(crate) async fn switch_over(&self, to: Option<ReplicaName>) {
         // The owner is gone only when the process ends.

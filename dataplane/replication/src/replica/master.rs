@@ -156,7 +156,8 @@ impl Replica {
             }
         } else if failed {
             // Perhaps there is no room at the moment: others first.
-            self.no_claim_before = turn.now.saturating_add(self.config.timing.shrink);
+            self.no_claim_before =
+                self.no_claim_before.max(turn.now.saturating_add(self.config.timing.shrink));
             self.resign(turn);
         }
     }

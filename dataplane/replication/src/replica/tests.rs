@@ -231,6 +231,26 @@ fn a_planned_switchover_loses_no_append_and_takes_milliseconds() {
 }
 
 #[test]
+fn a_replica_that_is_about_to_end_hands_over_and_does_not_lead_again() {
+    let mut net = Net::new(2);
+    net.run(ms(3000));
+    net.give(0, Event::Retire);
+    net.run(ms(1000));
+    assert_eq!(net.serving(), Some(0), "it leads on until it has handed over");
+    net.give(0, Event::Switchover { to: None });
+    net.run_until(ms(300), |net| net.serving() == Some(1));
+    net.run(ms(2000));
+    assert_eq!(net.state().in_sync.len(), 2);
+    net.kill(1);
+    net.run(ms(5000));
+    assert_eq!(net.serving(), None);
+    net.kill(0);
+    net.start(0);
+    net.run(ms(3000));
+    assert_eq!(net.serving(), Some(0), "its next process may");
+}
+
+#[test]
 fn a_switchover_to_a_dead_successor_is_given_up() {
     let mut net = Net::new(2);
     net.run(ms(3000));
