@@ -23,6 +23,7 @@ use crate::serving::Serving;
 mod admin;
 pub(crate) mod clock;
 mod consuming;
+mod deleting;
 mod filtering;
 mod pop;
 mod request_reply;

@@ -247,6 +247,20 @@ impl State {
         self.transactions_changed.notify_waiters();
     }
 
+    /// What was on its way into the log when its topic or group was deleted says nothing of the next one of that name.
+    fn leave_out_deleted(&self, change: &mut StateRecord) {
+        let known = |topic: &str| self.topics.find(topic).is_some();
+        match change {
+            StateRecord::Offsets { offsets } => {
+                offsets.retain(|key, _| key.split_once('@').is_some_and(|(topic, _)| known(topic)));
+            }
+            StateRecord::Pops { queues } => {
+                queues.retain(|change| known(&change.topic) && self.groups.find(&change.group).is_some());
+            }
+            _ => {}
+        }
+    }
+
     fn apply_change(&self, change: &StateRecord, stored: EpochMillis, at: LogOffset) {
         match change {
             StateRecord::Topics { data_version, put, remove } => {
@@ -265,16 +279,17 @@ impl State {
             }
             StateRecord::Groups { data_version, put, remove, clean_offsets } => {
                 self.groups.apply(data_version, put, remove);
+                let mut pops = self.pops.lock();
+                let mut offsets = self.offsets.lock();
                 for group in remove {
-                    self.pops.lock().forget(|key| key.group == *group);
+                    pops.forget(|key| key.group == *group);
+                    if *clean_offsets {
+                        offsets.remove(Some(group), None);
+                    } else {
+                        offsets.pops_forgotten(group);
+                    }
                     self.modes.lock().forget(|_, of| of == group.as_str());
                     self.grants.lock().forget_group(group);
-                }
-                if *clean_offsets {
-                    let mut offsets = self.offsets.lock();
-                    for group in remove {
-                        offsets.remove(Some(group), None);
-                    }
                 }
             }
             StateRecord::Timers { passed } => {
@@ -330,7 +345,10 @@ impl Observer for State {
             match serde_json::from_slice::<StateRecord>(record.body()) {
                 // Older than the snapshot: only the timers, which have one of their own, are behind.
                 Ok(change) if !news && !matches!(change, StateRecord::Timers { .. }) => {}
-                Ok(change) => self.apply_change(&change, record.store_timestamp(), at),
+                Ok(mut change) => {
+                    self.leave_out_deleted(&mut change);
+                    self.apply_change(&change, record.store_timestamp(), at);
+                }
                 Err(error) => {
                     self.unreadable.fetch_add(1, Ordering::Relaxed);
                     tracing::error!(offset = at.0, %error, "a state record cannot be read; it is passed over");

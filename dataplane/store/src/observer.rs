@@ -28,8 +28,8 @@ pub trait Observer: Send + Sync {
         let _ = (appended, flushed);
     }
 
-    /// Records became visible in a queue with `Queue::watched` set. Called without locks, from a thread of the store;
-    /// must not block.
+    /// Records became visible in a queue with `Queue::watched` set, or such a queue was deleted. Called from a thread of the
+    /// store or of whoever deletes, without locks that reading needs; must not block.
     fn arrived(&self, queue: &Arc<Queue>);
 
     /// Log below this offset may be deleted: the owner's durable snapshot covers it.

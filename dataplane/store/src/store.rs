@@ -367,9 +367,11 @@ impl Store {
 impl Shared {
     fn delete_topic(&self, topic: &str) -> io::Result<bool> {
         let _no_checkpoint = self.checkpointing.lock();
-        if !self.queues.forget_topic(topic) {
+        let old = self.queues.forget_topic(topic);
+        if old.is_empty() {
             return Ok(false);
         }
+        self.announce_deleted(&old);
         if !self.checkpoint_locked(false) {
             return Err(io::Error::other("the deletion could not be made durable"));
         }
@@ -386,11 +388,17 @@ impl Shared {
         if old.is_empty() {
             return Ok(false);
         }
+        self.announce_deleted(&old);
         if !self.checkpoint_locked(false) {
             return Err(io::Error::other("the deletion could not be made durable"));
         }
         old.iter().try_for_each(|queue| self.queues.files().remove_queue(queue))?;
         Ok(true)
+    }
+
+    /// Tells those who wait for records of queues that there will be none.
+    fn announce_deleted(&self, queues: &[Arc<Queue>]) {
+        queues.iter().filter(|queue| queue.watched()).for_each(|queue| self.observer.arrived(queue));
     }
 
     /// The end of a clean close: everything on disk, the mark of an open store removed.

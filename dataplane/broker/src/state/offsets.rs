@@ -241,6 +241,14 @@ impl Offsets {
         }
     }
 
+    /// What the group popped is forgotten, but not how far it came: its offsets are as if clients had committed them.
+    pub(crate) fn pops_forgotten(&mut self, group: &str) {
+        let queues = self.groups.get_mut(group).into_iter().flat_map(HashMap::values_mut);
+        for slot in queues.flat_map(BTreeMap::values_mut) {
+            (slot.by_pops, slot.logged_by_pops) = (false, false);
+        }
+    }
+
     /// Whose the offset of the queue is.
     pub(crate) fn owner(&self, group: &str, topic: &str, queue: QueueId) -> Owner {
         match self.slot(group, topic, queue) {

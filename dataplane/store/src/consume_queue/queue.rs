@@ -100,7 +100,8 @@ impl Queue {
         QueueOffset(self.max.load(Ordering::Acquire))
     }
 
-    /// Asks for `Observer::arrived` when records become visible. To miss nothing: watch, then read `max`.
+    /// Asks for `Observer::arrived` when records become visible or the topic is deleted. To miss nothing: watch, then read `max`
+    /// and `deleted`.
     pub fn watch(&self, on: bool) {
         self.watched.store(on, Ordering::SeqCst);
     }
@@ -114,7 +115,7 @@ impl Queue {
     /// True once the topic was deleted: this queue receives nothing more.
     #[must_use]
     pub fn deleted(&self) -> bool {
-        self.deleted.load(Ordering::Acquire)
+        self.deleted.load(Ordering::SeqCst)
     }
 
     /// False for a topic that cannot be a folder of the store, and for the store's own; nothing is appended to it.
@@ -123,7 +124,7 @@ impl Queue {
     }
 
     pub(super) fn mark_deleted(&self) {
-        self.deleted.store(true, Ordering::Release);
+        self.deleted.store(true, Ordering::SeqCst);
     }
 
     /// Takes the next offset; the writer's alone.

@@ -286,12 +286,13 @@ impl Queues {
         Ok(low)
     }
 
-    /// Forgets a topic; false when there is none. Its records stay in the log until they expire. Its files are removed by
+    /// Forgets a topic; returns its queues. Its records stay in the log until they expire. Its files are removed by
     /// `remove_files`, once a checkpoint does not know it any more.
-    pub(crate) fn forget_topic(&self, topic: &str) -> bool {
-        let Some(queues) = self.map.write().remove(topic) else { return false };
-        queues.values().for_each(|queue| queue.mark_deleted());
-        true
+    pub(crate) fn forget_topic(&self, topic: &str) -> Vec<Arc<Queue>> {
+        let old: Vec<_> =
+            self.map.write().remove(topic).into_iter().flat_map(BTreeMap::into_values).collect();
+        old.iter().for_each(|queue| queue.mark_deleted());
+        old
     }
 
     /// Forgets the queues of a topic in which no record at or after `at` is visible; returns them. Nothing must become visible

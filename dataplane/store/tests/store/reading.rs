@@ -220,6 +220,12 @@ fn arrivals_are_announced_only_for_watched_queues_and_after_they_are_visible() {
     harness.write();
     harness.flush();
     assert_eq!(harness.recorder.arrived.lock().expect("no panic").len(), 1);
+    harness.queue("beta", 0).watch(true);
+    for topic in ["alpha", "beta"] {
+        assert!(harness.store.delete_topic(topic).expect("deleted"));
+    }
+    let told = harness.recorder.arrived.lock().expect("no panic").split_off(1);
+    assert_eq!(told, [("beta".to_owned(), 0)], "nothing more will arrive");
 }
 
 #[test]

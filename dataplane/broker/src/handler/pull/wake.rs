@@ -1,4 +1,5 @@
-//! Owns the life of a held pull: into the hold table, and out of it when something arrives or its time is over.
+//! Owns the life of a held pull: into the hold table, and out of it when something arrives, its queue is deleted or its time is
+//! over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,13 +33,14 @@ pub(super) fn hold(broker: &Arc<Broker>, pull: Pull, deadline_ms: u64) {
     if nearest {
         broker.hold_changed.notify_one();
     }
-    // Something may have arrived between the read and the watch.
+    // Something may have arrived, or the queue may have gone, between the read and the watch.
     if queue.max() > from || queue.deleted() {
         arrived(broker, &key);
     }
 }
 
-/// Looks again at every pull held for a queue.
+/// Looks again at every pull held for a queue. In one that is deleted nothing arrives any more, and a topic made anew under its
+/// name has others: such a pull is answered, and finds out with the next.
 fn arrived(broker: &Arc<Broker>, key: &HoldKey) {
     let pulls = broker.hold.lock().take_queue(key);
     for (deadline_ms, mut pull) in pulls {
@@ -52,15 +54,16 @@ fn arrived(broker: &Arc<Broker>, key: &HoldKey) {
                 continue;
             }
         };
+        let gone = pull.queue.deleted();
         match found.status {
             _ if super::stopped_at_cold(&pull, &found) => {
                 super::cold::search(broker, pull, found.next, Some(deadline_ms));
             }
-            ReadStatus::NoMatchedMessage => {
+            ReadStatus::NoMatchedMessage if !gone => {
                 pull.skip_to(found.next);
                 hold(broker, pull, deadline_ms);
             }
-            ReadStatus::OffsetOverflowOne => hold(broker, pull, deadline_ms),
+            ReadStatus::OffsetOverflowOne if !gone => hold(broker, pull, deadline_ms),
             _ if found.cold && !found.slices.is_empty() => super::cold::answer(broker, pull, found),
             _ => finish(broker, pull, found),
         }
