@@ -236,20 +236,22 @@ impl Shared {
     /// Makes a checkpoint now; true when it is on disk. `clean`: the store is being closed.
     pub(crate) fn checkpoint(&self, clean: bool) -> bool {
         let _one_at_a_time = self.checkpointing.lock();
-        self.checkpoint_locked(clean)
+        self.checkpoint_at(self.log.dispatched(), clean)
     }
 
-    /// See `checkpoint`; the caller holds `checkpointing`.
-    pub(crate) fn checkpoint_locked(&self, clean: bool) -> bool {
+    /// A checkpoint at `offset`: what was dispatched at some time since the caller holds `checkpointing`.
+    pub(crate) fn checkpoint_at(&self, offset: u64, clean: bool) -> bool {
         let start = self.clock.monotonic();
-        let offset = self.log.dispatched();
         if self.log.flushed() < offset {
             self.flush();
         }
         if self.poisoned() || self.log.flushed() < offset {
             return false;
         }
-        match self.write_checkpoint(offset, clean) {
+        let written = self.write_checkpoint(offset, clean);
+        // Dispatch may have waited for room in memory, or for the files.
+        self.bells.dispatch.ring();
+        match written {
             Ok(()) => {
                 self.checkpointed.store(offset, Ordering::Release);
                 let taken = self.clock.monotonic().saturating_sub(start);

@@ -367,32 +367,41 @@ impl Store {
 impl Shared {
     fn delete_topic(&self, topic: &str) -> io::Result<bool> {
         let _no_checkpoint = self.checkpointing.lock();
-        let old = self.queues.forget_topic(topic);
-        if old.is_empty() {
-            return Ok(false);
-        }
-        self.announce_deleted(&old);
-        if !self.checkpoint_locked(false) {
-            return Err(io::Error::other("the deletion could not be made durable"));
-        }
-        self.queues.remove_files(topic)?;
-        Ok(true)
-    }
-
-    fn delete_topic_before(&self, topic: &str, at: u64) -> io::Result<bool> {
-        let _no_checkpoint = self.checkpointing.lock();
-        let old = {
+        let (old, dispatched) = {
             let _dispatcher = self.dispatcher.lock();
-            self.queues.forget_before(topic, at)?
+            (self.queues.forget_topic(topic), self.log.dispatched())
         };
         if old.is_empty() {
             return Ok(false);
         }
         self.announce_deleted(&old);
-        if !self.checkpoint_locked(false) {
-            return Err(io::Error::other("the deletion could not be made durable"));
+        self.forgotten_at(dispatched)?;
+        self.queues.remove_files(topic)?;
+        Ok(true)
+    }
+
+    /// Makes it durable that queues were forgotten when this was dispatched. Their files may go then: units of queues that
+    /// have come in their place since are not among what the checkpoint has written into the same folders.
+    fn forgotten_at(&self, dispatched: u64) -> io::Result<()> {
+        if self.checkpoint_at(dispatched, false) {
+            Ok(())
+        } else {
+            Err(io::Error::other("the deletion could not be made durable"))
         }
-        old.iter().try_for_each(|queue| self.queues.files().remove_queue(queue))?;
+    }
+
+    fn delete_topic_before(&self, topic: &str, at: u64) -> io::Result<bool> {
+        let _no_checkpoint = self.checkpointing.lock();
+        let (old, dispatched) = {
+            let _dispatcher = self.dispatcher.lock();
+            (self.queues.forget_before(topic, at)?, self.log.dispatched())
+        };
+        if old.is_empty() {
+            return Ok(false);
+        }
+        self.announce_deleted(&old);
+        self.forgotten_at(dispatched)?;
+        self.queues.remove_files_of(&old)?;
         Ok(true)
     }
 

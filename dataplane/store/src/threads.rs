@@ -64,8 +64,6 @@ impl Threads {
             Box::new(move || {
                 while own.bells.checkpoint.wait(own.config.checkpoint_interval) {
                     checkpointer.step();
-                    // It may have waited for room in memory.
-                    own.bells.dispatch.ring();
                 }
             }),
         )?;

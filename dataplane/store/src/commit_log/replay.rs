@@ -48,6 +48,14 @@ impl Follower {
 struct Reached {
     stopped_at: Option<u64>,
     newest_time: i64,
+    /// It goes on when a checkpoint, or whatever else changes files of queues, has ended.
+    waits: bool,
+}
+
+/// What a stretch of dispatch did.
+struct Stretch {
+    end: u64,
+    waits: bool,
 }
 
 impl Shared {
@@ -80,7 +88,7 @@ impl Shared {
             return false;
         }
         let mut effects = Effects::default();
-        let more = {
+        let (more, waits) = {
             let dispatcher = self.dispatcher.lock();
             let (from, to) = (self.log.dispatched(), self.log.confirmed().min(dispatcher.from_log));
             if from >= to {
@@ -88,7 +96,7 @@ impl Shared {
             }
             match self.replay_stretch(from, to, &mut effects) {
                 // Nothing at all: the confirm offset lies within a record, and will move.
-                Ok(reached) => from < reached && reached < to,
+                Ok(Stretch { end, waits }) => (from < end && end < to && !waits, waits),
                 Err(error) => {
                     drop(dispatcher);
                     self.poison("reading the commit log to dispatch it", &error);
@@ -98,26 +106,31 @@ impl Shared {
         };
         self.carry_out(effects);
         // What follows may be in memory.
-        if !more {
+        if !more && !waits {
             self.advance();
         }
         more
     }
 
     /// Dispatches `from..to`, or the first part of it; returns how far it came.
-    fn replay_stretch(&self, from: u64, to: u64, effects: &mut Effects) -> io::Result<u64> {
+    fn replay_stretch(&self, from: u64, to: u64, effects: &mut Effects) -> io::Result<Stretch> {
         let observer_from = self.observer_from.load(Ordering::Acquire);
         let limit = to.min(from.saturating_add(STEP_BYTES));
-        let mut reached = Reached { stopped_at: None, newest_time: self.log.newest_time() };
+        let mut reached = Reached { newest_time: self.log.newest_time(), ..Reached::default() };
         let mut visit = |record: &RecordRef<'_>, at: u64| {
             if at >= limit || at.saturating_add(record.total_size() as u64) > to {
                 reached.stopped_at = Some(at);
                 return Err(io::Error::from(io::ErrorKind::Interrupted));
             }
-            if is_consumable(record)
-                && let Replayed::Announce(queue) = self.replay_unit(record)?
-            {
-                effects.arrived.push(queue);
+            if is_consumable(record) {
+                match self.replay_unit(record)? {
+                    Replayed::Announce(queue) => effects.arrived.push(queue),
+                    Replayed::Later => {
+                        (reached.stopped_at, reached.waits) = (Some(at), true);
+                        return Err(io::Error::from(io::ErrorKind::Interrupted));
+                    }
+                    Replayed::Quietly | Replayed::LeftOut => {}
+                }
             }
             keys_of(record, at, &mut effects.keys);
             if at >= observer_from {
@@ -142,6 +155,6 @@ impl Shared {
             }
             self.log.set_dispatched(at, reached.newest_time);
         }
-        Ok(at)
+        Ok(Stretch { end: at, waits: reached.waits })
     }
 }

@@ -76,16 +76,16 @@ impl QueueFiles {
         self.queue_dir(queue).join(format!("{first:020}"))
     }
 
-    fn cached(&self, queue: &Queue, number: i64) -> Option<Arc<dyn DiskFile>> {
+    fn cached(&self, serial: u64, number: i64) -> Option<Arc<dyn DiskFile>> {
         let mut open = self.open.lock();
         open.clock = open.clock.wrapping_add(1);
         let now = open.clock;
-        let found = open.files.iter_mut().find(|file| file.queue == queue.serial && file.number == number)?;
+        let found = open.files.iter_mut().find(|file| file.queue == serial && file.number == number)?;
         found.used = now;
         Some(Arc::clone(&found.file))
     }
 
-    fn cache(&self, queue: &Queue, number: i64, file: &Arc<dyn DiskFile>) {
+    fn cache(&self, serial: u64, number: i64, file: &Arc<dyn DiskFile>) {
         let mut open = self.open.lock();
         if open.files.len() >= OPEN_FILES
             && let Some(oldest) =
@@ -95,25 +95,28 @@ impl QueueFiles {
         }
         let used = open.clock;
         let file = Arc::clone(file);
-        open.files.push(OpenFile { queue: queue.serial, number, used, file, named: false });
+        open.files.push(OpenFile { queue: serial, number, used, file, named: false });
     }
 
     /// True when this process knows the file's name to be on disk.
-    fn is_named(&self, queue: &Queue, number: i64) -> bool {
+    fn is_named(&self, serial: u64, number: i64) -> bool {
         let open = self.open.lock();
-        open.files.iter().any(|file| file.queue == queue.serial && file.number == number && file.named)
+        open.files.iter().any(|file| file.queue == serial && file.number == number && file.named)
     }
 
     fn forget(&self, queue: &Queue, below: i64) {
-        self.open.lock().files.retain(|file| file.queue != queue.serial || file.number >= below);
+        let serial = queue.serial();
+        self.open.lock().files.retain(|file| file.queue != serial || file.number >= below);
     }
 
     fn open(&self, queue: &Queue, number: i64) -> io::Result<Arc<dyn DiskFile>> {
-        if let Some(file) = self.cached(queue, number) {
+        // Before the file is opened: if the queue starts anew meanwhile, the file is not taken for one of the new ones.
+        let serial = queue.serial();
+        if let Some(file) = self.cached(serial, number) {
             return Ok(file);
         }
         let file = self.disk.open(&self.path(queue, number))?;
-        self.cache(queue, number, &file);
+        self.cache(serial, number, &file);
         Ok(file)
     }
 
@@ -124,10 +127,10 @@ impl QueueFiles {
         first_unit: i64,
         touched: &mut Touched,
     ) -> io::Result<Arc<dyn DiskFile>> {
-        let dir = self.queue_dir(queue);
-        if !self.is_named(queue, number) {
+        let (dir, serial) = (self.queue_dir(queue), queue.serial());
+        if !self.is_named(serial, number) {
             touched.dirs.extend(dir.ancestors().take(3).map(Path::to_owned));
-            touched.unnamed.push((queue.serial, number));
+            touched.unnamed.push((serial, number));
         }
         match self.open(queue, number) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -141,7 +144,7 @@ impl QueueFiles {
         if blank > 0 {
             file.write_at(&mut [IoSlice::new(&filler().repeat(blank))], 0)?;
         }
-        self.cache(queue, number, &file);
+        self.cache(serial, number, &file);
         Ok(file)
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 
 use bolide_wire::{QueueId, QueueOffset, TopicName};
@@ -21,8 +21,9 @@ pub struct Queue {
     id: QueueId,
     /// The topic may be a folder's name, and others than the store may append to it.
     storable: bool,
-    /// Tells queues of one name apart in the file handle cache.
-    pub(super) serial: u64,
+    /// Tells queues of one name apart in the file handle cache, and the files of one queue from those it had before it started
+    /// anew.
+    serial: AtomicU64,
     /// Next offset to assign; changed by the writer (and by recovery) only. Means nothing while the store follows.
     next: AtomicI64,
     min: AtomicI64,
@@ -65,7 +66,7 @@ impl Queue {
             storable: is_folder_name(&topic) && topic.as_str() != EPOCH_TOPIC,
             topic,
             id,
-            serial,
+            serial: AtomicU64::new(serial),
             next: AtomicI64::new(next),
             min: AtomicI64::new(min),
             max: AtomicI64::new(next),
@@ -123,6 +124,15 @@ impl Queue {
         self.storable
     }
 
+    pub(super) fn serial(&self) -> u64 {
+        self.serial.load(Ordering::Acquire)
+    }
+
+    /// Its files of before are gone.
+    pub(super) fn set_serial(&self, serial: u64) {
+        self.serial.store(serial, Ordering::Release);
+    }
+
     pub(super) fn mark_deleted(&self) {
         self.deleted.store(true, Ordering::SeqCst);
     }
@@ -160,21 +170,18 @@ impl Queue {
         self.announced.store(false, Ordering::Release);
     }
 
-    /// From the log: the record at `offset` is the next. A queue whose offsets do not join on starts anew there; the number of
-    /// unwritten units that were dropped is returned then.
-    pub(crate) fn replay(&self, offset: i64, raw: RawUnit) -> (Pushed, Option<usize>) {
-        let mut restarted = None;
-        if offset != self.max.load(Ordering::Relaxed) {
-            let mut tail = self.tail.lock();
-            let written = usize::try_from(tail.written.saturating_sub(tail.first)).unwrap_or(0);
-            restarted = Some(tail.units.len().saturating_sub(written));
-            tail.units.clear();
-            tail.first = offset;
-            tail.written = offset;
-            self.min.store(offset, Ordering::Release);
-            self.max.store(offset, Ordering::Release);
-        }
-        (self.push(raw), restarted)
+    /// The next record has this offset, whatever was here before. Returns the number of unwritten units that are dropped. Not
+    /// while units of this queue are being written.
+    pub(super) fn start_anew(&self, offset: i64) -> usize {
+        let mut tail = self.tail.lock();
+        let written = usize::try_from(tail.written.saturating_sub(tail.first)).unwrap_or(0);
+        let dropped = tail.units.len().saturating_sub(written);
+        tail.units.clear();
+        tail.first = offset;
+        tail.written = offset;
+        self.min.store(offset, Ordering::Release);
+        self.max.store(offset, Ordering::Release);
+        dropped
     }
 
     /// Copies units from `from` on into `out` as long as they are in memory; false when `from` is not.

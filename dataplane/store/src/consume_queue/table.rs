@@ -15,7 +15,6 @@ use parking_lot::{Mutex, RwLock};
 use super::{
     Queue, QueueFiles, RawUnit, UNIT_BYTES, Unit,
     files::{Touched, is_folder_name},
-    queue::Pushed,
 };
 
 /// Recently written units are kept in memory only while no more than this many queues are written to.
@@ -23,6 +22,9 @@ const KEEP_RECENT_QUEUES: usize = 256;
 
 pub(crate) struct Queues {
     files: QueueFiles,
+    /// Held by whoever writes or removes files: so nothing is written, or counted as written, of a queue that starts anew
+    /// meanwhile, and files of the new queue are not taken for those of the old.
+    changing_files: Mutex<()>,
     map: RwLock<HashMap<TopicName, BTreeMap<QueueId, Arc<Queue>>>>,
     serials: AtomicU64,
     /// Bytes of units that are in memory only.
@@ -50,6 +52,8 @@ pub(crate) enum Replayed {
     Announce(Arc<Queue>),
     /// Its topic or offset cannot be.
     LeftOut,
+    /// Not yet: its queue starts anew with it, which waits for whoever changes files of queues just now.
+    Later,
 }
 
 /// Units of one queue that a checkpoint has put into the files.
@@ -62,6 +66,7 @@ impl Queues {
     pub(crate) fn new(files: QueueFiles) -> Self {
         Self {
             files,
+            changing_files: Mutex::default(),
             map: RwLock::default(),
             serials: AtomicU64::new(0),
             unwritten: AtomicUsize::new(0),
@@ -116,10 +121,6 @@ impl Queues {
     /// Makes a unit visible; true when the arrival is to be announced.
     pub(crate) fn push(&self, queue: &Arc<Queue>, raw: RawUnit) -> bool {
         let pushed = queue.push(raw);
-        self.note(queue, pushed)
-    }
-
-    fn note(&self, queue: &Arc<Queue>, pushed: Pushed) -> bool {
         self.unwritten.fetch_add(UNIT_BYTES, Ordering::Relaxed);
         if pushed.list {
             self.listed.lock().push(Arc::clone(queue));
@@ -149,23 +150,20 @@ impl Queues {
         }
     }
 
-    /// From the log: see `Queue::replay`.
+    /// From the log: the record at `offset` is the next. A queue whose offsets do not join on starts anew there.
     pub(crate) fn replay(&self, topic: &str, id: QueueId, offset: i64, raw: RawUnit) -> io::Result<Replayed> {
         let Some(queue) = self.of_record(topic, id, offset) else { return Ok(Replayed::LeftOut) };
-        let before = queue.max().0;
-        let (pushed, restarted) = queue.replay(offset, raw);
-        if let Some(dropped) = restarted {
-            self.unwritten.fetch_sub(dropped.saturating_mul(UNIT_BYTES), Ordering::Relaxed);
-            tracing::warn!(
-                topic,
-                queue = id.0,
-                offset,
-                expected = before,
-                "queue starts anew at this offset"
-            );
+        let expected = queue.max().0;
+        if offset != expected {
+            // The caller must not wait here for the disk: nothing becomes visible meanwhile.
+            let Some(_changing) = self.changing_files.try_lock() else { return Ok(Replayed::Later) };
+            tracing::warn!(topic, queue = id.0, offset, expected, "queue starts anew at this offset");
             self.files.remove_queue(&queue)?;
+            queue.set_serial(self.serials.fetch_add(1, Ordering::Relaxed));
+            let dropped = queue.start_anew(offset);
+            self.unwritten.fetch_sub(dropped.saturating_mul(UNIT_BYTES), Ordering::Relaxed);
         }
-        Ok(if self.note(&queue, pushed) { Replayed::Announce(queue) } else { Replayed::Quietly })
+        Ok(if self.push(&queue, raw) { Replayed::Announce(queue) } else { Replayed::Quietly })
     }
 
     /// Up to `count` units from `from` on; fewer at the end of a file, of the memory part, or where units are missing.
@@ -190,6 +188,14 @@ impl Queues {
         Ok(units.pop())
     }
 
+    /// Like `unit`; `None` also when the file is missing.
+    fn unit_if_there(&self, queue: &Queue, offset: i64) -> io::Result<Option<Unit>> {
+        match self.unit(queue, offset) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            unit => unit,
+        }
+    }
+
     /// The offset after the file that holds `offset`: where reading goes on when the file is missing.
     pub(crate) fn file_end(&self, offset: i64) -> i64 {
         self.files.file_end(offset)
@@ -198,6 +204,7 @@ impl Queues {
     /// Writes the units of all records below `log_end` into the files and forces them to disk. After an error nothing
     /// counts as written.
     pub(crate) fn write_tails(&self, log_end: u64) -> io::Result<()> {
+        let _changing = self.changing_files.lock();
         let listed = std::mem::take(&mut *self.listed.lock());
         let written = self.write_listed(&listed, log_end);
         let written = match written {
@@ -257,6 +264,10 @@ impl Queues {
     /// Moves the minimum of every queue past the records below `log_min`, and removes files that are not needed any more.
     pub(crate) fn advance_min(&self, log_min: u64) -> io::Result<()> {
         for queue in self.all() {
+            let _changing = self.changing_files.lock();
+            if queue.deleted() {
+                continue;
+            }
             let (min, max) = (queue.min().0, queue.max().0);
             let first = self.first_at_or_after(&queue, min, max, log_min)?;
             if first > min {
@@ -272,10 +283,7 @@ impl Queues {
         let (mut low, mut high) = (low, high);
         let mut probe = low;
         while low < high {
-            let unit = match self.unit(queue, probe) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                unit => unit?,
-            };
+            let unit = self.unit_if_there(queue, probe)?;
             if unit.is_some_and(|unit| unit.log_offset.0 >= log_min) {
                 high = probe;
             } else {
@@ -287,7 +295,8 @@ impl Queues {
     }
 
     /// Forgets a topic; returns its queues. Its records stay in the log until they expire. Its files are removed by
-    /// `remove_files`, once a checkpoint does not know it any more.
+    /// `remove_files`, once a checkpoint does not know it any more: one at the log offset that is dispatched now, so that none of
+    /// what comes after, which may be the topic's anew, is in the files then. Nothing must become visible meanwhile.
     pub(crate) fn forget_topic(&self, topic: &str) -> Vec<Arc<Queue>> {
         let old: Vec<_> =
             self.map.write().remove(topic).into_iter().flat_map(BTreeMap::into_values).collect();
@@ -301,7 +310,7 @@ impl Queues {
         let mut old = Vec::new();
         for queue in self.of_topic(topic) {
             let newest = match queue.max().0.checked_sub(1).filter(|newest| *newest >= queue.min().0) {
-                Some(newest) => self.unit(&queue, newest)?,
+                Some(newest) => self.unit_if_there(&queue, newest)?,
                 None => None,
             };
             if newest.is_none_or(|unit| unit.log_offset.0 < at) {
@@ -320,7 +329,14 @@ impl Queues {
     }
 
     pub(crate) fn remove_files(&self, topic: &str) -> io::Result<()> {
+        let _changing = self.changing_files.lock();
         if is_folder_name(topic) { self.files.remove_topic(topic) } else { Ok(()) }
+    }
+
+    /// Like `remove_files`, for what `forget_before` returned.
+    pub(crate) fn remove_files_of(&self, queues: &[Arc<Queue>]) -> io::Result<()> {
+        let _changing = self.changing_files.lock();
+        queues.iter().try_for_each(|queue| self.files.remove_queue(queue))
     }
 
     /// Removes folders of topics that the checkpoint and the log do not know: a deletion was interrupted.

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod deletion;
 mod limits;
 mod reading;
 mod recovery;
