@@ -98,6 +98,8 @@ pub(crate) struct Broker {
     pub(crate) started: EpochMillis,
     /// Versions handed out to definition changes; held while one is appended, so that versions follow the log.
     pub(crate) versions: Mutex<Versions>,
+    /// Held while the files of a snapshot are replaced, or read as one.
+    pub(crate) saving: Mutex<()>,
     /// Held while a topic or group is made, so that a burst makes it once.
     pub(crate) making: tokio::sync::Mutex<()>,
     pub(crate) state_queue: Arc<Queue>,

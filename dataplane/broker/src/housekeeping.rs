@@ -156,8 +156,9 @@ impl Broker {
         }
     }
 
-    /// Makes a durable snapshot. Blocks for the disk.
+    /// Makes a durable snapshot. Blocks for the disk, and for whoever else makes one.
     pub(crate) fn save_snapshot(&self) -> Result<Saved, SnapshotError> {
+        let _one_at_a_time = self.saving.lock();
         let changes = self.state.changes();
         let timers = &self.state.timers.index;
         if let Err(error) = timers.tidy() {

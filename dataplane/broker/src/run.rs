@@ -314,6 +314,7 @@ pub(crate) async fn start(
         cold_reads: Arc::new(Semaphore::new(cold_reads)),
         started: now,
         versions: Mutex::new(versions),
+        saving: Mutex::default(),
         making: tokio::sync::Mutex::new(()),
         state_queue,
         half_queue,
@@ -334,16 +335,19 @@ pub(crate) async fn start(
     Ok(broker)
 }
 
-/// Queues of topics that were deleted may come back when recovery replays their records; here they go again. Queues whose
-/// topic is unknown for any other reason stay.
+/// Queues of topics that were deleted may come back when recovery replays their records; here they go again, those that cannot
+/// with the next call. Queues whose topic is unknown for any other reason stay.
 pub(crate) async fn drop_deleted_queues(broker: &Arc<Broker>) {
     for (topic, at) in broker.state.take_deleted() {
         let (store, name) = (broker.store.clone(), topic.clone());
-        match tokio::task::spawn_blocking(move || store.delete_topic_before(&name, at)).await {
-            Ok(Ok(false)) => {}
-            Ok(Ok(true)) => tracing::info!(%topic, "queues of a deleted topic removed"),
-            Ok(Err(error)) => tracing::warn!(%topic, %error, "queues of a deleted topic stay"),
-            Err(error) => tracing::warn!(%topic, %error, "queues of a deleted topic stay"),
+        let dropped = tokio::task::spawn_blocking(move || store.delete_topic_before(&name, at)).await;
+        match dropped.map_err(std::io::Error::other).flatten() {
+            Ok(false) => {}
+            Ok(true) => tracing::info!(%topic, "queues of a deleted topic removed"),
+            Err(error) => {
+                tracing::warn!(%topic, %error, "queues of a deleted topic stay for now");
+                broker.state.put_deleted_back(topic, at);
+            }
         }
     }
 }

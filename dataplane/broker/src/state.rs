@@ -195,6 +195,11 @@ impl State {
         std::mem::take(&mut *self.deleted.lock())
     }
 
+    /// What [`State::take_deleted`] returned could not be carried out yet. A later deletion of the topic is kept instead.
+    pub(crate) fn put_deleted_back(&self, topic: TopicName, at: LogOffset) {
+        self.deleted.lock().entry(topic).or_insert(at);
+    }
+
     /// Where the replay of the last start began.
     pub(crate) fn replayed_from(&self) -> LogOffset {
         self.replay_from

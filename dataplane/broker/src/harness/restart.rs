@@ -1,7 +1,10 @@
+use std::collections::BTreeMap;
+
 use bolide_wire::header::consumer::{OffsetResponse, QueryConsumerOffset, UpdateConsumerOffset};
 use bolide_wire::ids::QueueOffset;
 
 use super::*;
+use crate::run::drop_deleted_queues;
 
 async fn commit(lab: &Harness, offset: i64) {
     let update = UpdateConsumerOffset {
@@ -61,6 +64,26 @@ async fn a_delayed_message_is_delivered_once_whatever_happens() {
         assert_eq!(lab.broker.state.delays.lock().next(1), QueueOffset(1));
         assert_eq!(lab.pull("orders", 0, 2, "*", 300).await.code, 19, "not delivered again");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_of_a_deleted_topic_that_cannot_go_yet_go_later() {
+    let lab = Harness::start().await;
+    sent(&lab.send("orders", "1", "").await);
+    let topic = lab.broker.state.topics.find("orders").unwrap().name.clone();
+    let end = lab.broker.store.watermarks().dispatched;
+    lab.broker.state.put_deleted_back(topic.clone(), end);
+    // The disk refuses to remove the folder.
+    let folder = lab.folder.path().join("consumequeue/orders");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("0"), b"no folder").unwrap();
+    drop_deleted_queues(&lab.broker).await;
+    assert_eq!(lab.broker.state.take_deleted(), BTreeMap::from([(topic.clone(), end)]));
+    lab.broker.state.put_deleted_back(topic, end);
+    std::fs::remove_file(folder.join("0")).unwrap();
+    drop_deleted_queues(&lab.broker).await;
+    assert!(lab.broker.state.take_deleted().is_empty());
+    assert!(lab.broker.store.queues_of("orders").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

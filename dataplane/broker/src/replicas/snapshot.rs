@@ -59,7 +59,13 @@ async fn send_files(broker: Arc<Broker>, out: mpsc::Sender<Out>) -> io::Result<(
     let saved = tokio::task::spawn_blocking(move || maker.save_snapshot().map(drop)).await;
     saved.map_err(io::Error::other)?.map_err(io::Error::other)?;
     let folder = config.store_path_root_dir.join(CONFIG);
-    let read = tokio::task::spawn_blocking(move || files_of(&folder)).await;
+    let maker = broker.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        // The description and the files it describes: of one that is saved meanwhile there would be some of each.
+        let _none_is_saved = maker.saving.lock();
+        files_of(&folder)
+    });
+    let read = read.await;
     for (name, bytes) in read.map_err(io::Error::other)?? {
         let mut rest = Bytes::from(bytes);
         loop {
@@ -85,7 +91,7 @@ async fn send_files(broker: Arc<Broker>, out: mpsc::Sender<Out>) -> io::Result<(
     Ok(())
 }
 
-/// The files of a snapshot, by name. Others only replace them whole, so each is one that was saved.
+/// The files of a snapshot, by name.
 fn files_of(folder: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
