@@ -53,6 +53,8 @@ const INPUTS: usize = 4_096;
 const HAND_OVER_WITHIN: Duration = Duration::from_millis(2_500);
 /// How long a stopping master hands requests on at most.
 const HAND_ON_WITHIN: Duration = Duration::from_secs(10);
+/// How long all that clients see may take to end.
+const END_WITHIN: Duration = Duration::from_secs(30);
 /// How long a replica whose store has failed tells the others before it ends.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How often it is looked whether the store still works.
@@ -296,18 +298,16 @@ impl Running {
     }
 
     /// Lets another replica lead before this one ends, if there is one that can.
-    async fn hand_over(&mut self) {
+    async fn hand_over(&self) {
         self.shared.retire().await;
         if !self.broker.leads() {
             return;
         }
         tracing::info!("handing over before the end");
-        self.switched.mark_unchanged();
-        self.shared.switch_over(None).await;
-        let over = self.switched.wait_for(|switched| matches!(switched, Switched::To(_) | Switched::Failed));
-        match tokio::time::timeout(HAND_OVER_WITHIN, over).await {
-            Ok(Ok(switched)) => tracing::info!(outcome = ?*switched, "hand-over"),
-            _ => tracing::warn!("no other replica took over"),
+        let switched = self.shared.switch_over_and_see(None, self.switched.clone());
+        match tokio::time::timeout(HAND_OVER_WITHIN, switched).await {
+            Ok(outcome) => tracing::info!(?outcome, "hand-over"),
+            Err(_) => tracing::warn!("no other replica took over"),
         }
     }
 
@@ -324,14 +324,23 @@ impl Running {
     }
 
     /// Ends everything; a store that is closed with everything on disk is noted as such.
-    async fn end(self) -> Result<(), RunError> {
+    async fn end(mut self) -> Result<(), RunError> {
         let hurry = self.hurry.clone();
         let limit = tokio::spawn(async move {
             tokio::time::sleep(HAND_ON_WITHIN).await;
             hurry.cancel();
         });
         self.stop_roles.cancel();
-        let roles = if self.roles.is_finished() { Ok(()) } else { self.roles.await.unwrap_or(Ok(())) };
+        let mut roles = Ok(());
+        if !self.roles.is_finished() {
+            match tokio::time::timeout(END_WITHIN, &mut self.roles).await {
+                Ok(ended) => roles = ended.unwrap_or(Ok(())),
+                Err(_) => {
+                    tracing::warn!("what clients see does not end; the store is closed under it");
+                    self.roles.abort();
+                }
+            }
+        }
         limit.abort();
         self.stop_owner.cancel();
         self.links.tasks.close();

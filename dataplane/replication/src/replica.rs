@@ -106,11 +106,12 @@ impl Replica {
     pub fn handle(&mut self, now: Duration, event: Event, effects: &mut Vec<Effect>) {
         let now = now.max(self.last_event);
         let timing = self.config.timing;
-        if now.saturating_sub(self.last_event) > timing.heartbeat.saturating_mul(2)
-            && let Some(following) = &mut self.following
-        {
-            // This process was stopped: that it has heard nothing says nothing of the master.
-            following.heard = now;
+        if now.saturating_sub(self.last_event) > timing.heartbeat.saturating_mul(2) {
+            // This process was stopped: that it has heard nothing says nothing of the others.
+            self.links.on_resumed(now);
+            if let Some(following) = &mut self.following {
+                following.heard = now;
+            }
         }
         self.last_event = now;
         let mut turn = Turn::new(now, now.saturating_add(timing.heartbeat), effects);
@@ -148,7 +149,10 @@ impl Replica {
                 self.links.on_dial_failed(&peer, &timing, turn.now);
                 if refused {
                     self.on_master_refuses(&peer, turn.now);
-                    if let Some(master) = &mut self.master {
+                    // A follower is there, whatever was found before it came.
+                    if let Some(master) = &mut self.master
+                        && !master.followers.contains_key(&peer)
+                    {
                         master.gone.insert(peer);
                     }
                 }
@@ -169,6 +173,9 @@ impl Replica {
 
     /// Every part does what has become due.
     fn settle(&mut self, turn: &mut Turn<'_>) {
+        for link in self.links.silent(&self.config.timing, turn) {
+            self.drop_link(link, turn);
+        }
         self.reign(turn);
         self.look_to_state(turn);
         if self.master.is_none() {
@@ -192,6 +199,7 @@ impl Replica {
     }
 
     fn on_message(&mut self, link: LinkId, message: Message, turn: &mut Turn<'_>) {
+        self.links.on_heard(link, turn.now);
         if let Message::Hello(hello) = message {
             self.on_first_hello(link, &hello, turn);
             return;
@@ -201,7 +209,8 @@ impl Replica {
             return;
         };
         match message {
-            Message::Hello(_) | Message::Shell(_) => {}
+            Message::Hello(_) => {}
+            Message::Shell(_) => self.on_snapshot_part(link, turn.now),
             Message::Welcome(welcome) => self.on_standing(link, &peer, dialed, &welcome.standing, turn),
             Message::Heartbeat(beat) => self.on_heartbeat(link, &peer, dialed, &beat, turn),
             Message::TruncateTo(truncate) => self.on_truncate_to(link, truncate, turn),

@@ -183,7 +183,8 @@ impl Links {
                 let input = match message {
                     Message::Shell(bytes) => match snapshots.take(&self.broker, bytes).await? {
                         Some(got) => Input::Snapshot(link, got),
-                        None => continue,
+                        // What it holds is not for the state machine, only that it came.
+                        None => Input::Event(Event::Received { link, message: Message::Shell(Bytes::new()) }),
                     },
                     message => Input::Event(Event::Received { link, message }),
                 };
@@ -214,6 +215,8 @@ impl Links {
                     Out::Log { epoch, session, from, max_bytes, confirm } => {
                         stream.write_all_buf(&mut small).await?;
                         let sent = match slice(&self.broker.store, from, max_bytes).await {
+                            // It may have waited for long: these may be another master's bytes by now.
+                            Ok(_) if !leads(&self.broker.store, epoch) => Err(SendFailure::Failed),
                             Ok(bytes) if bytes.is_empty() => Ok(from),
                             Ok(bytes) => {
                                 let end = from.0.saturating_add(u64::try_from(bytes.len()).unwrap_or(0));
@@ -241,6 +244,11 @@ impl Links {
         }
         stream.shutdown().await
     }
+}
+
+/// Whether the log is still this replica's own of that epoch. An epoch is led once, so what was read before is of it too.
+fn leads(store: &Store, epoch: Epoch) -> bool {
+    store.leads() && store.epochs().last().is_some_and(|newest| newest.epoch == epoch.0)
 }
 
 async fn slice(store: &Store, from: LogOffset, max_bytes: u32) -> io::Result<Bytes> {

@@ -15,13 +15,13 @@ use bolide_replication::{
 use bolide_store::{RawError, RoleError};
 use bolide_wire::LogOffset;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::group_state::GroupStateStore;
 use super::identity::Remembered;
 use super::link::{Link, Links, Out};
-use super::roles::Command;
+use super::roles::{Command, Switched};
 use super::snapshot::{self, Got};
 use crate::broker::Broker;
 
@@ -38,6 +38,8 @@ pub(super) enum Input {
     Opened(Event, LinkId, Link),
     /// A part of a snapshot came in, or is asked for.
     Snapshot(LinkId, Got),
+    /// A connection is to be closed: what was asked for on it does not come.
+    GiveUp(LinkId),
 }
 
 /// What the store has done. There are no more of these at a time than effects under way.
@@ -91,6 +93,25 @@ impl Shared {
     pub(crate) async fn switch_over(&self, to: Option<ReplicaName>) {
         // The owner is gone only when the process ends.
         let _ = self.inputs.send(Input::Event(Event::Switchover { to })).await;
+    }
+
+    /// Asks for a planned switchover and waits for what comes of it, whatever came of earlier ones.
+    pub(super) async fn switch_over_and_see(
+        &self,
+        to: Option<ReplicaName>,
+        mut switched: watch::Receiver<Switched>,
+    ) -> Switched {
+        switched.mark_unchanged();
+        self.switch_over(to).await;
+        loop {
+            if switched.changed().await.is_err() {
+                return Switched::Failed;
+            }
+            match &*switched.borrow_and_update() {
+                Switched::Never | Switched::Under => {}
+                outcome => return outcome.clone(),
+            }
+        }
     }
 }
 
@@ -223,8 +244,18 @@ impl Owner {
             Input::Snapshot(id, Got::Wanted) => {
                 if let Some(link) = self.open.get(&id) {
                     let (broker, out) = (self.broker.clone(), link.sender());
-                    self.links.spawn(snapshot::send(broker, out));
+                    let inputs = self.links.inputs.clone();
+                    self.links.spawn(async move {
+                        if !snapshot::send(broker, out).await {
+                            // Nobody listens any more only when the process ends.
+                            let _ = inputs.send(Input::GiveUp(id)).await;
+                        }
+                    });
                 }
+                None
+            }
+            Input::GiveUp(id) => {
+                self.open.remove(&id);
                 None
             }
             Input::Snapshot(_, Got::Whole) => {

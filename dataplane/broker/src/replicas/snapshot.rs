@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bolide_replication::{Message, REPLICA_FILE};
 use bolide_store::{Disk, Seed, StoreConfig};
@@ -27,6 +28,9 @@ const CONFIG: &str = "config";
 /// Bytes of a file sent at once.
 const CHUNK: usize = 1 << 20;
 
+/// Pause before what could not be sent may be asked for again.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Kinds of what is sent, the first byte.
 const WANTED: u8 = 1;
 const PART: u8 = 2;
@@ -45,11 +49,15 @@ pub(super) fn request() -> Bytes {
     Bytes::from_static(&[WANTED])
 }
 
-/// Makes a snapshot and sends it. A failure is logged: the other side asks again.
-pub(super) async fn send(broker: Arc<Broker>, out: mpsc::Sender<Out>) {
-    if let Err(error) = send_files(broker, out).await {
+/// Makes a snapshot and sends it. False, after a pause, when that failed: the connection is to be closed, so that the other side
+/// asks again.
+pub(super) async fn send(broker: Arc<Broker>, out: mpsc::Sender<Out>) -> bool {
+    let sent = send_files(broker, out).await;
+    if let Err(error) = &sent {
         tracing::warn!(%error, "a snapshot was not sent");
+        tokio::time::sleep(RETRY).await;
     }
+    sent.is_ok()
 }
 
 async fn send_files(broker: Arc<Broker>, out: mpsc::Sender<Out>) -> io::Result<()> {

@@ -43,21 +43,8 @@ impl Replication {
 
     /// Hands over to `to`, or to whoever is best prepared; returns who leads then.
     pub(crate) async fn switch_over(&self, to: Option<ReplicaName>) -> Result<ReplicaName, Failure> {
-        let mut switched = self.switched.clone();
-        switched.mark_unchanged();
-        self.shared.switch_over(to).await;
-        let outcome = async {
-            loop {
-                if switched.changed().await.is_err() {
-                    return Switched::Failed;
-                }
-                match &*switched.borrow_and_update() {
-                    Switched::Never | Switched::Under => {}
-                    outcome => return outcome.clone(),
-                }
-            }
-        };
-        match tokio::time::timeout(SWITCH_WITHIN, outcome).await {
+        let switched = self.shared.switch_over_and_see(to, self.switched.clone());
+        match tokio::time::timeout(SWITCH_WITHIN, switched).await {
             Ok(Switched::To(master)) => Ok(master),
             _ => Err(Failure::NoSwitchover(self.status().reasons.join("; "))),
         }

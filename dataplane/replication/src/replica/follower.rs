@@ -21,6 +21,8 @@ use crate::{
 
 /// Time without a batch, though there is more to have, after which the link is given up.
 const HUNGRY: Duration = Duration::from_secs(20);
+/// Time without a part of the snapshot that was asked for, after which the link is given up, to ask again.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -59,7 +61,7 @@ pub(super) struct Following {
     /// It hands over to a log that ends here.
     pub(super) handover: Option<(LogOffset, Duration)>,
     confirm: LogOffset,
-    /// The last batch came, or none was missing.
+    /// The last batch or part of a snapshot came, or none was missing.
     fed: Duration,
     acked: Option<(LogOffset, LogOffset)>,
 }
@@ -207,7 +209,6 @@ impl Replica {
         } else if message.offset == end {
             following.step = Step::Streams;
         } else if message.offset < confirmed {
-            following.step = Step::NeedsSnapshot;
             self.ask_for_snapshot(LogOffset(0), turn);
         } else {
             following.step = Step::Truncates;
@@ -228,15 +229,25 @@ impl Replica {
             return;
         };
         if following.step != Step::NeedsSnapshot {
-            following.step = Step::NeedsSnapshot;
             self.ask_for_snapshot(min, turn);
         }
     }
 
-    fn ask_for_snapshot(&self, min: LogOffset, turn: &mut Turn<'_>) {
-        let Some(following) = &self.following else { return };
+    fn ask_for_snapshot(&mut self, min: LogOffset, turn: &mut Turn<'_>) {
+        let Some(following) = &mut self.following else { return };
+        following.step = Step::NeedsSnapshot;
+        following.fed = turn.now;
         if let Some(link) = following.link {
             turn.push(Effect::NeedSnapshot { link, master: following.master.clone(), min });
+        }
+    }
+
+    /// A part of the snapshot that was asked for has come.
+    pub(super) fn on_snapshot_part(&mut self, link: LinkId, now: Duration) {
+        if let Some(following) = self.following.as_mut().filter(|following| following.link == Some(link))
+            && following.needs_snapshot()
+        {
+            following.fed = now;
         }
     }
 
@@ -258,7 +269,6 @@ impl Replica {
         match (result, following.link) {
             (Ok(_), _) => following.step = Step::Streams,
             (Err(TruncateFailure::Shown), _) => {
-                following.step = Step::NeedsSnapshot;
                 self.ask_for_snapshot(LogOffset(0), turn);
             }
             (Err(TruncateFailure::Refused), Some(link)) => self.drop_link(link, turn),
@@ -367,6 +377,9 @@ impl Replica {
                 self.say_hello(link, session, epoch, turn);
             }
             Step::Asks { since } if turn.due(since.saturating_add(self.config.timing.suspect)) => {
+                self.drop_link(link, turn);
+            }
+            Step::NeedsSnapshot if turn.due(following.fed.saturating_add(SNAPSHOT_WAIT)) => {
                 self.drop_link(link, turn);
             }
             Step::Streams => {

@@ -18,6 +18,9 @@ use crate::{
 
 /// Most connections that may wait for their hello.
 const MAX_UNNAMED: usize = 4 * MAX_REPLICAS;
+/// A dialed link is given up after so many times `suspect` in which nothing has come over it: the other end may have gone without a
+/// word, and its successor at the same name is to be found.
+const SILENCE: u32 = 3;
 /// How much the pause between two dials grows at most.
 const MAX_DIAL_PAUSES: u32 = 10;
 
@@ -26,6 +29,8 @@ struct Link {
     peer: Option<ReplicaName>,
     dialed: bool,
     since: Duration,
+    /// Something came last, or it was made.
+    heard: Duration,
     /// Newest stamp received.
     stamp: u64,
     beat_at: Duration,
@@ -146,7 +151,7 @@ impl Links {
     }
 
     fn insert(&mut self, link: LinkId, peer: Option<ReplicaName>, dialed: bool, now: Duration) {
-        self.links.insert(link, Link { peer, dialed, since: now, stamp: 0, beat_at: now });
+        self.links.insert(link, Link { peer, dialed, since: now, heard: now, stamp: 0, beat_at: now });
     }
 
     /// A hello on an accepted link says whose it is; an older link of the same peer is closed. False: not a link for a hello of
@@ -187,6 +192,27 @@ impl Links {
         if let Some(peer) = self.peers.get_mut(&standing.member.name) {
             peer.standing = Some((standing.clone(), now));
         }
+    }
+
+    /// Something has come over a link.
+    pub(super) fn on_heard(&mut self, link: LinkId, now: Duration) {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.heard = now;
+        }
+    }
+
+    /// This process was stopped: that it has heard nothing says nothing of its links.
+    pub(super) fn on_resumed(&mut self, now: Duration) {
+        for link in self.links.values_mut() {
+            link.heard = now;
+        }
+    }
+
+    /// Dialed links over which nothing comes any more.
+    pub(super) fn silent(&self, timing: &Timing, turn: &mut Turn<'_>) -> Vec<LinkId> {
+        let limit = timing.suspect.saturating_mul(SILENCE);
+        let dialed = self.links.iter().filter(|(_, link)| link.dialed);
+        dialed.filter(|(_, link)| turn.due(link.heard.saturating_add(limit))).map(|(id, _)| *id).collect()
     }
 
     pub(super) fn on_stamp(&mut self, link: LinkId, stamp: u64) {

@@ -289,6 +289,45 @@ fn flushed_bytes_count_where_flush_is_synchronous() {
 }
 
 #[test]
+fn a_link_that_carries_nothing_any_more_is_replaced() {
+    let mut net = Net::with(2, |config| config.min_in_sync = 2);
+    net.run(ms(3000));
+    assert!(net.serving().is_some());
+    net.strand();
+    net.run(ms(12_000));
+    let leader = net.serving().expect("they have found each other");
+    net.append(leader, 10);
+    net.run(ms(1000));
+    assert_eq!(net.nodes[leader].confirmed, net.nodes[leader].log.len() as u64);
+}
+
+#[test]
+fn a_process_that_was_stopped_keeps_its_links() {
+    let mut net = Net::new(2);
+    net.run(ms(3000));
+    net.now += ms(20_000);
+    let mut effects = Vec::new();
+    let replica = net.nodes[1].replica.as_mut().expect("runs");
+    replica.handle(net.now, Event::Tick, &mut effects);
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Close { .. })), "{effects:?}");
+}
+
+#[test]
+fn a_dial_that_was_refused_before_the_follower_came_says_nothing_of_it() {
+    let mut net = Net::new(2);
+    net.run(ms(3000));
+    assert_eq!(net.state().in_sync.len(), 2);
+    let revision = net.state().revision;
+    let peer = net.name(1);
+    net.give(0, Event::DialFailed { peer, refused: true });
+    for _ in 0..20 {
+        net.append(0, 5);
+        net.run(ms(100));
+    }
+    assert_eq!(net.state().revision, revision, "it was never taken out");
+}
+
+#[test]
 fn the_api_server_away_stops_nothing_but_changes() {
     let mut net = Net::new(2);
     net.run(ms(3000));
@@ -410,6 +449,30 @@ fn a_stale_answer_and_a_lost_one_are_not_believed() {
     replica.handle(ms(701), Event::CasDone(CasOutcome::Set { version: "x".into() }), &mut effects);
     assert_eq!(replica.group.known().map(|known| known.epoch), Some(Epoch(1)));
     assert_eq!(replica.status().role, RoleName::Master);
+}
+
+#[test]
+fn a_snapshot_that_does_not_come_is_asked_for_again() {
+    let (mut replica, link, _) = follower();
+    let start = Duration::from_secs(1);
+    let beats = |replica: &mut Replica, from: u64, to: u64, part: bool| {
+        let mut effects = Vec::new();
+        for second in from..to {
+            let now = start + Duration::from_secs(second);
+            let shell = Message::Shell(bytes::Bytes::new());
+            let message = if part { shell } else { leader(5) };
+            replica.handle(now, Event::Received { link, message }, &mut effects);
+        }
+        effects.iter().any(|effect| matches!(effect, Effect::Close { .. }))
+    };
+    let need = Message::NeedSnapshot { epoch: Epoch(5), min: LogOffset(1000) };
+    let mut effects = Vec::new();
+    replica.handle(start, Event::Received { link, message: leader(5) }, &mut effects);
+    replica.handle(start, Event::Received { link, message: need }, &mut effects);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::NeedSnapshot { .. })), "{effects:?}");
+    assert!(!beats(&mut replica, 1, 100, true), "parts come");
+    assert!(!beats(&mut replica, 100, 150, false));
+    assert!(beats(&mut replica, 150, 170, false));
 }
 
 /// Any message, with small numbers so that they often fit what the replica expects.

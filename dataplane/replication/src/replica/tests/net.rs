@@ -180,6 +180,11 @@ impl Net {
         }
     }
 
+    /// What was connected stays so for both, and carries nothing any more.
+    pub(super) fn strand(&mut self) {
+        self.links.fill((usize::MAX, usize::MAX));
+    }
+
     pub(super) fn append(&mut self, at: usize, count: usize) {
         let epoch = self.nodes[at].log.last().copied().expect("leads");
         let len = self.nodes[at].log.len() + count;
