@@ -15,6 +15,8 @@ use crate::{delay, housekeeping, pop, timers, transaction};
 /// The duties of one term as master.
 pub(crate) struct Duties {
     stop: CancellationToken,
+    /// What was appended is not waited for either.
+    abandoned: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -29,14 +31,16 @@ impl Duties {
         duties.spawn(|stop| housekeeping::log_offsets(broker.clone(), stop));
         duties.spawn(|stop| housekeeping::settle_offsets(broker.clone(), stop));
         duties.spawn(|stop| transaction::serve(broker.clone(), stop));
-        duties.spawn(|stop| pop::journal::serve(broker.clone(), stop));
+        let abandoned = duties.abandoned.clone();
+        duties.spawn(|stop| pop::journal::serve(broker.clone(), stop, abandoned));
         duties.spawn(|stop| pop::revive::serve(broker.clone(), stop));
         duties
     }
 
     /// No duty yet.
     pub(crate) fn none(broker: &Broker) -> Duties {
-        Duties { stop: broker.shutdown.child_token(), tasks: TaskTracker::new() }
+        let (stop, abandoned) = (broker.shutdown.child_token(), CancellationToken::new());
+        Duties { stop, abandoned, tasks: TaskTracker::new() }
     }
 
     /// Begins one more.
@@ -47,10 +51,17 @@ impl Duties {
         self.tasks.spawn(duty(self.stop.clone()));
     }
 
-    /// Ends all duties and waits for them.
-    pub(crate) async fn end(self) {
+    /// Ends all duties and waits for them: as long as it takes until what they do for clients is decided. Who gives that up may
+    /// wait again.
+    pub(crate) async fn end(&self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// All duties end soon, whatever becomes of what they have appended: its outcome cannot be told to anybody.
+    pub(crate) fn abandon(&self) {
+        self.stop.cancel();
+        self.abandoned.cancel();
     }
 }

@@ -4,6 +4,7 @@
 //! round. Nothing of a term outlives it, except connections that an old master hands on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bolide_telemetry::register_build_info;
 use bolide_transport::TransportMetrics;
@@ -19,6 +20,9 @@ use crate::housekeeping;
 use crate::registration::{Registered, Registration};
 use crate::role::Standing;
 use crate::run::RunError;
+
+/// How long the end of the process waits until it is decided what becomes of what was appended for clients.
+const DECIDED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Begins the tasks that every running broker has; they end with it.
 pub(crate) fn begin_tasks(broker: &Arc<Broker>) {
@@ -55,9 +59,10 @@ impl Term {
         Ok(Term { front, duties, registered })
     }
 
-    /// Begins the duties again that [`Term::end_duties`] has ended.
-    pub(crate) fn begin_duties(&mut self, broker: &Arc<Broker>) {
-        self.duties.get_or_insert_with(|| Duties::begin(broker));
+    /// Begins the duties again that [`Term::end_duties`] has ended, or was given up while it ended them. May be given up too.
+    pub(crate) async fn renew_duties(&mut self, broker: &Arc<Broker>) {
+        self.end_duties().await;
+        self.duties = Some(Duties::begin(broker));
     }
 
     /// Adds the work of a slave, which ends with the term.
@@ -69,21 +74,31 @@ impl Term {
         self.duties.get_or_insert_with(|| Duties::none(broker)).spawn(work);
     }
 
-    /// Ends what appends by itself; everything it has appended is in the store's hands then.
+    /// Ends what appends by itself; everything it has appended is in the store's hands then. Waits for what clients are to be told,
+    /// which may take for ever where a replica is missing; who gives up may wait again.
     pub(crate) async fn end_duties(&mut self) {
-        if let Some(duties) = self.duties.take() {
+        if let Some(duties) = &self.duties {
             duties.end().await;
         }
+        self.duties = None;
+    }
+
+    /// As `end_duties`, in bounded time: nobody can be told any more what becomes of what was appended.
+    async fn abandon_duties(&mut self) {
+        if let Some(duties) = &self.duties {
+            duties.abandon();
+        }
+        self.end_duties().await;
     }
 
     /// Ends the term because the role is lost: every connection is cut, and nameservers are not told, since another may have
     /// taken the place already.
     pub(crate) async fn cut(mut self) {
         self.front.cut();
-        self.end_duties().await;
         if let Some(registered) = self.registered.take() {
             registered.end(false).await;
         }
+        self.abandon_duties().await;
         self.front.end().await;
     }
 
@@ -99,7 +114,9 @@ impl Term {
     /// Ends the term with the process: goodbye to the nameservers, then what was asked is answered.
     pub(crate) async fn finish(mut self, broker: &Arc<Broker>) {
         broker.shutdown.cancel();
-        self.end_duties().await;
+        if tokio::time::timeout(DECIDED_WITHIN, self.end_duties()).await.is_err() {
+            self.abandon_duties().await;
+        }
         if let Some(registered) = self.registered.take() {
             registered.end(true).await;
         }

@@ -22,27 +22,28 @@ impl From<JournalError> for Failure {
     }
 }
 
-/// Logs changes until `stop`; what comes later is refused. A duty: a term begins with an empty journal and nothing reserved.
-pub(crate) async fn serve(broker: Arc<Broker>, stop: CancellationToken) {
+/// Logs changes until `stop`; what comes later is refused. What was appended is waited for, as long as it takes, but not once it is
+/// `abandoned`. A duty: a term begins with an empty journal and nothing reserved.
+pub(crate) async fn serve(broker: Arc<Broker>, stop: CancellationToken, abandoned: CancellationToken) {
     broker.state.pops.lock().begin_term();
     loop {
-        while commit_next(&broker).await {}
+        while commit_next(&broker, &abandoned).await {}
         tokio::select! {
             () = broker.popping.journal.notified() => {}
             () = stop.cancelled() => break,
         }
     }
     broker.state.pops.lock().journal.close();
-    while commit_next(&broker).await {}
+    while commit_next(&broker, &abandoned).await {}
 }
 
-async fn commit_next(broker: &Arc<Broker>) -> bool {
+async fn commit_next(broker: &Arc<Broker>, abandoned: &CancellationToken) -> bool {
     let taken = broker.state.pops.lock().journal.take();
     let Some(batch) = taken else { return false };
     let Batch { number, changes, done, .. } = batch;
     let keys: Vec<_> = changes.keys().cloned().collect();
     let record = StateRecord::Pops { queues: changes.into_values().collect() };
-    match append(broker, &record).await {
+    match append(broker, &record, abandoned).await {
         Ok(()) => {
             let due = {
                 let mut pops = broker.state.pops.lock();
@@ -74,7 +75,11 @@ async fn commit_next(broker: &Arc<Broker>) -> bool {
     true
 }
 
-async fn append(broker: &Broker, record: &StateRecord) -> Result<(), JournalError> {
+async fn append(
+    broker: &Broker,
+    record: &StateRecord,
+    abandoned: &CancellationToken,
+) -> Result<(), JournalError> {
     let told = |failure: Failure| match failure {
         Failure::Refused(refusal) => JournalError::Refused(refusal),
         Failure::Append(error) => JournalError::Append(error),
@@ -82,5 +87,9 @@ async fn append(broker: &Broker, record: &StateRecord) -> Result<(), JournalErro
         _ => JournalError::Stopping,
     };
     let placed = broker.append_state(record).map_err(told)?;
-    broker.applied(placed).await.map_err(told)
+    tokio::select! {
+        biased;
+        applied = broker.applied(placed) => applied.map_err(told),
+        () = abandoned.cancelled() => Err(JournalError::Stopping),
+    }
 }

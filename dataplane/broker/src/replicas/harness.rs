@@ -18,6 +18,7 @@ use super::*;
 use crate::config::replica::ReplicaAddress;
 use crate::harness::{Pulled, pull, send};
 
+mod roles;
 mod tests;
 
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -1,7 +1,8 @@
 //! Owns what a change of role means to clients: terms begin and end, requests are held and handed on.
 //!
-//! One command at a time, in the order in which the state machine gives them. What may take long, the beginning of a term, is
-//! given up when the next command comes.
+//! One command at a time, in the order in which the state machine gives them. What may take long is not part of a command but
+//! work that it leaves to be done: a term to begin, a hold to settle, duties to begin again. It is given up when the next command
+//! comes, and begun again if that one leaves it to be done.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -60,6 +61,19 @@ pub(crate) enum Switched {
     To(ReplicaName),
 }
 
+/// Whether requests wait for a planned switchover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// They do not.
+    Off,
+    /// They do, and what was let through before is to come into the log.
+    Settling,
+    /// They do, and the log has come to its end.
+    Settled,
+    /// They do not any more, and the duties are to begin again.
+    Lifted,
+}
+
 /// The task's state.
 pub(super) struct Roles {
     broker: Arc<Broker>,
@@ -70,6 +84,9 @@ pub(super) struct Roles {
     hosts: HashMap<ReplicaName, String>,
     switched: watch::Sender<Switched>,
     term: Option<(Standing, Term)>,
+    /// The term that is to begin; there is no other then.
+    next: Option<Standing>,
+    hold: Hold,
     leaving: TaskTracker,
     /// Old connections are not handed on any longer.
     hurry: CancellationToken,
@@ -86,7 +103,8 @@ impl Roles {
         hurry: CancellationToken,
     ) -> Roles {
         let leaving = TaskTracker::new();
-        Roles { broker, listeners, shared, shown, hosts, switched, term: None, leaving, hurry }
+        let (term, next, hold) = (None, None, Hold::Off);
+        Roles { broker, listeners, shared, shown, hosts, switched, term, next, hold, leaving, hurry }
     }
 
     /// Works until `stop`, then ends the term.
@@ -95,82 +113,87 @@ impl Roles {
         mut commands: mpsc::UnboundedReceiver<Command>,
         stop: CancellationToken,
     ) -> Result<(), FrontError> {
-        let mut next = None;
         let outcome = loop {
-            let command = match next.take() {
-                Some(command) => command,
-                None => tokio::select! {
-                    biased;
-                    () = stop.cancelled() => break Ok(()),
-                    command = commands.recv() => match command {
-                        Some(command) => command,
-                        None => break Ok(()),
-                    },
-                },
-            };
-            let Some(standing) = self.carry_out(command).await else { continue };
-            let began = tokio::select! {
+            tokio::select! {
                 biased;
                 () = stop.cancelled() => break Ok(()),
-                newer = commands.recv() => {
-                    next = newer;
-                    continue;
-                }
-                began = self.begin(standing) => began,
-            };
-            match began {
-                Ok(term) => self.began(standing, term),
-                Err(error) => break Err(error),
+                command = commands.recv() => match command {
+                    Some(command) => self.carry_out(command).await,
+                    None => break Ok(()),
+                },
+                worked = self.work() => if worked.is_err() {
+                    break worked;
+                },
             }
         };
         self.finish().await;
         outcome
     }
 
-    /// Ends what has to end; a term that is to begin is handed back.
-    async fn carry_out(&mut self, command: Command) -> Option<Standing> {
+    /// Ends what has to end, and says what is to be done then. Takes no longer than connections do to close.
+    async fn carry_out(&mut self, command: Command) {
         match command {
             Command::Become(wanted) => {
-                let standing = self.standing_of(&wanted)?;
-                let before = self.term.as_ref().map(|(standing, _)| *standing);
-                if before == Some(standing) {
-                    return None;
+                let Some(standing) = self.standing_of(&wanted) else { return };
+                if self.term.as_ref().is_some_and(|(before, _)| *before == standing) {
+                    return;
                 }
+                self.lose(standing);
                 if let Some((_, term)) = self.term.take() {
                     term.cut().await;
                 }
-                self.lose(standing);
-                (standing.role != Role::Waiting).then_some(standing)
+                self.next = (standing.role != Role::Waiting).then_some(standing);
+                self.hold = Hold::Off;
             }
             Command::Hold => {
                 self.switched.send_replace(Switched::Under);
-                if let Some((_, term)) = &mut self.term {
+                if let Some((_, term)) = &self.term {
                     term.front.hold();
-                    term.end_duties().await;
                 }
-                self.settle().await;
-                // The owner is gone only when the process ends.
-                let _ = self.shared.inputs.send(Input::Event(Event::SendsHeld)).await;
-                None
+                self.hold = Hold::Settling;
             }
             Command::Release => {
                 self.switched.send_replace(Switched::Failed);
-                if let Some((_, term)) = &mut self.term {
-                    term.begin_duties(&self.broker);
+                let held = std::mem::replace(&mut self.hold, Hold::Off) != Hold::Off;
+                if let Some((_, term)) = self.term.as_ref().filter(|_| held) {
                     term.front.release();
+                    self.hold = Hold::Lifted;
                 }
-                None
             }
             Command::ForwardTo(master) => {
                 if let Some((_, term)) = self.term.take() {
                     let front = term.leave().await;
                     self.hand_on(front, &master);
                 }
+                self.next = None;
+                self.hold = Hold::Off;
                 self.lose(Standing::WAITING);
                 self.switched.send_replace(Switched::To(master));
-                None
             }
         }
+    }
+
+    /// Does what the commands so far have left to be done; waits for ever when that is nothing. May be given up at any moment and
+    /// called again.
+    async fn work(&mut self) -> Result<(), FrontError> {
+        match (self.hold, &mut self.term, self.next) {
+            (Hold::Settling, ..) => {
+                self.settle().await;
+                self.hold = Hold::Settled;
+                // The owner is gone only when the process ends.
+                let _ = self.shared.inputs.send(Input::Event(Event::SendsHeld)).await;
+            }
+            (Hold::Lifted, Some((_, term)), _) => {
+                term.renew_duties(&self.broker).await;
+                self.hold = Hold::Off;
+            }
+            (Hold::Off, None, Some(standing)) => {
+                let term = self.begin(standing).await?;
+                self.began(standing, term);
+            }
+            _ => std::future::pending().await,
+        }
+        Ok(())
     }
 
     /// What the state machine wants, as clients see it; none when nothing changes for them. A slave whose master is gone stays
@@ -239,10 +262,14 @@ impl Roles {
         self.shown.ready.store(Arc::new(Readiness::Ready));
         self.shown.serving.send_replace(standing.into());
         self.term = Some((standing, term));
+        self.next = None;
     }
 
     /// Everything that was let through is in the log: offsets too.
-    async fn settle(&self) {
+    async fn settle(&mut self) {
+        if let Some((_, term)) = &mut self.term {
+            term.end_duties().await;
+        }
         if let Err(error) = self.broker.log_dirty_offsets() {
             tracing::warn!(%error, "the newest offsets are not logged");
         }

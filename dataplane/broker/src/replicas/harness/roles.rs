@@ -1,0 +1,105 @@
+//! Roles that change while something is under way, and ends that wait for nobody.
+
+use bolide_replication::{Epoch, Event, SendFailure, Session};
+use bolide_wire::header::pop::PopMessage;
+use bolide_wire::{LogOffset, RequestCode};
+
+use super::super::link::Out;
+use super::super::owner::Input;
+use super::*;
+use crate::config::replica::ReplicationMode;
+use crate::role::Role;
+
+fn pop() -> Command {
+    Command::request(RequestCode::POP_MESSAGE).with_header(&PopMessage {
+        consumer_group: "workers".into(),
+        topic: "orders".into(),
+        queue_id: -1,
+        max_msg_nums: 1,
+        invisible_time: 60_000,
+        poll_time: 0,
+        born_time: None,
+        init_mode: 0,
+        exp_type: Some("TAG".into()),
+        exp: Some("*".into()),
+        order: false,
+        attempt_id: None,
+        broker_name: None,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_term_that_waits_for_its_port_begins_although_a_switchover_fails_meanwhile() {
+    let mut group = Group::new(2, |_| {}).await;
+    let ready = Arc::new(ArcSwap::from_pointee(Readiness::NotReady("starting".into())));
+    let shown = Shown { ready: ready.clone(), serving: watch::Sender::default() };
+    let seat = &mut group.seats[0];
+    let state = Arc::new(seat.state.clone());
+    // It has to bind its port, which the test holds.
+    let running = Running::start(seat.config.clone(), Vec::new(), state, shown, &Registry::new()).await;
+    seat.running = Some(running.unwrap());
+    group.until("it leads", |group| group.leader() == Some(0)).await;
+    let replication = group.running(0).broker.replication.get().unwrap();
+    assert!(replication.switch_over(None).await.is_err(), "there is nobody else");
+    assert!(matches!(&**ready.load(), Readiness::NotReady(_)));
+    group.listeners.clear();
+    group.until("it serves", |_| matches!(&**ready.load(), Readiness::Ready)).await;
+    group.send("one").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_hands_over_at_its_end_although_a_switchover_has_failed_before() {
+    let group = Group::started(2, |_| {}).await;
+    let running = group.running(0);
+    let stranger = ReplicaName::new("a-7").unwrap();
+    assert!(running.broker.replication.get().unwrap().switch_over(Some(stranger)).await.is_err());
+    running.hand_over().await;
+    assert_eq!(*running.switched.borrow(), Switched::To(ReplicaName::new("a-1").unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_stands_down_and_ends_although_a_pop_waits_for_a_replica_that_is_gone() {
+    let mut group = Group::started(2, |config| {
+        config.replication_mode = ReplicationMode::Sync;
+        config.min_in_sync = 2;
+    })
+    .await;
+    group.send_all("m", 2).await;
+    assert_eq!(group.ask(pop()).await.unwrap().code, 0);
+    for seat in &group.seats {
+        seat.state.away.store(true, Ordering::SeqCst);
+    }
+    group.silent.send_replace(true);
+    let (client, address) = (Client::new(ClientConfig::default()), group.address.clone());
+    let answer = tokio::spawn(async move { client.call(&address, pop(), DEADLINE).await });
+    group
+        .until("it serves nobody", |group| group.running(0).broker.standing.load().role == Role::Waiting)
+        .await;
+    assert!(answer.await.unwrap().is_err(), "its outcome is not known");
+    let running = group.seats[0].running.take().unwrap();
+    tokio::time::timeout(DEADLINE, running.end()).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_the_log_is_not_sent_as_that_of_an_epoch_that_is_over() {
+    let group = Group::started(2, |_| {}).await;
+    group.send("one").await;
+    let (inputs, mut waiting) = mpsc::channel(64);
+    let links = Links::new(group.running(0).broker.clone(), inputs, CancellationToken::new());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    links.dial(ReplicaName::new("a-1").unwrap(), listener.local_addr().unwrap().to_string());
+    let _peer = listener.accept().await.unwrap();
+    let Some(Input::Opened(_, _, link)) = waiting.recv().await else { unreachable!("it is dialed") };
+    let led = group.epoch();
+    for (epoch, wanted) in [(led + 1, false), (led, true)] {
+        let (epoch, from) = (Epoch(epoch), LogOffset(0));
+        link.send(Out::Log { epoch, session: Session(1), from, max_bytes: 1024, confirm: from });
+        let Some(Input::Event(Event::LogSent { result, .. })) = waiting.recv().await else {
+            unreachable!("it is sent or not")
+        };
+        match result {
+            Ok(to) => assert!(wanted && to > from),
+            Err(failure) => assert!(!wanted && failure == SendFailure::Failed),
+        }
+    }
+}
