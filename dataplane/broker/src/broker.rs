@@ -100,7 +100,7 @@ pub(crate) struct Broker {
     pub(crate) versions: Mutex<Versions>,
     /// Held while the files of a snapshot are replaced, or read as one.
     pub(crate) saving: Mutex<()>,
-    /// Held while a topic or group is made, so that a burst makes it once.
+    /// Held while a topic or group is made, so that a burst makes it once, and while a topic is deleted.
     pub(crate) making: tokio::sync::Mutex<()>,
     pub(crate) state_queue: Arc<Queue>,
     pub(crate) half_queue: Arc<Queue>,

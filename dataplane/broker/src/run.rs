@@ -331,25 +331,8 @@ pub(crate) async fn start(
     if broker.leads() {
         broker.make_predefined().await.map_err(|failure| RunError::Predefined(failure.to_string()))?;
     }
-    drop_deleted_queues(&broker).await;
+    broker.delete_queues().await;
     Ok(broker)
-}
-
-/// Queues of topics that were deleted may come back when recovery replays their records; here they go again, those that cannot
-/// with the next call. Queues whose topic is unknown for any other reason stay.
-pub(crate) async fn drop_deleted_queues(broker: &Arc<Broker>) {
-    for (topic, at) in broker.state.take_deleted() {
-        let (store, name) = (broker.store.clone(), topic.clone());
-        let dropped = tokio::task::spawn_blocking(move || store.delete_topic_before(&name, at)).await;
-        match dropped.map_err(std::io::Error::other).flatten() {
-            Ok(false) => {}
-            Ok(true) => tracing::info!(%topic, "queues of a deleted topic removed"),
-            Err(error) => {
-                tracing::warn!(%topic, %error, "queues of a deleted topic stay for now");
-                broker.state.put_deleted_back(topic, at);
-            }
-        }
-    }
 }
 
 /// Makes everything durable and closes the store; true when all of the log is on disk.

@@ -4,12 +4,11 @@
 //! Changes are records in a system topic; whoever wants one appended waits until it is applied here. So memory, log and
 //! snapshot can only disagree in what is still on its way. Offsets are the one exception and say so themselves.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bolide_store::{Observer, Queue};
-use bolide_wire::ids::{EpochMillis, LogOffset, TopicName};
+use bolide_wire::ids::{EpochMillis, LogOffset};
 use bolide_wire::message::{RecordRef, sys_flag};
 use bolide_wire::properties::names;
 use parking_lot::{Mutex, MutexGuard};
@@ -19,6 +18,7 @@ use crate::arrivals::Arrivals;
 use crate::delay::DelayLevels;
 
 pub(crate) mod delays;
+pub(crate) mod deleted;
 pub(crate) mod grants;
 pub(crate) mod groups;
 pub(crate) mod modes;
@@ -31,6 +31,7 @@ pub(crate) mod topics;
 pub(crate) mod transactions;
 
 use delays::{DelaySource, Delays, SOURCE_PROPERTY};
+use deleted::DeletedTopics;
 use grants::Grants;
 use groups::Groups;
 use modes::RequestModes;
@@ -74,8 +75,8 @@ pub(crate) struct State {
     following: AtomicBool,
     /// The log has grown, or more of it is on disk; for replication.
     pub(crate) progress: Notify,
-    /// Topics whose deletion was replayed.
-    deleted: Mutex<BTreeMap<TopicName, LogOffset>>,
+    /// Topics that were deleted and whose queues may still be there.
+    pub(crate) deleted: Mutex<DeletedTopics>,
     /// One past the log offset of the newest record applied.
     applied: watch::Sender<u64>,
     changes: AtomicU64,
@@ -132,7 +133,7 @@ impl State {
             levels,
             following: AtomicBool::new(true),
             progress: Notify::new(),
-            deleted: Mutex::new(BTreeMap::new()),
+            deleted: Mutex::new(DeletedTopics::default()),
             applied: watch::Sender::new(0),
             changes: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
@@ -187,17 +188,6 @@ impl State {
         let mut applied = self.applied.subscribe();
         // The sender lives as long as `self`, so waiting cannot fail.
         let _ = applied.wait_for(|applied| *applied > offset.0).await;
-    }
-
-    /// Topics whose deletion was replayed, with the record that says so: their queues may have come back with the log, or be
-    /// there still when the log is another broker's.
-    pub(crate) fn take_deleted(&self) -> BTreeMap<TopicName, LogOffset> {
-        std::mem::take(&mut *self.deleted.lock())
-    }
-
-    /// What [`State::take_deleted`] returned could not be carried out yet. A later deletion of the topic is kept instead.
-    pub(crate) fn put_deleted_back(&self, topic: TopicName, at: LogOffset) {
-        self.deleted.lock().entry(topic).or_insert(at);
     }
 
     /// Where the replay of the last start began.
@@ -266,13 +256,20 @@ impl State {
         }
     }
 
+    /// Remembers topics whose queues have to go, and those made anew.
+    fn note_deleted(&self, change: &StateRecord, at: LogOffset) {
+        if let StateRecord::Topics { put, remove, .. } = change {
+            let mut deleted = self.deleted.lock();
+            remove.iter().for_each(|topic| deleted.deleted(topic, at));
+            put.iter().for_each(|config| deleted.put(&config.topic_name, at));
+        }
+    }
+
     fn apply_change(&self, change: &StateRecord, stored: EpochMillis, at: LogOffset) {
         match change {
             StateRecord::Topics { data_version, put, remove } => {
+                self.note_deleted(change, at);
                 self.topics.apply(data_version, put, remove);
-                if self.following.load(Ordering::Acquire) {
-                    self.deleted.lock().extend(remove.iter().map(|topic| (topic.clone(), at)));
-                }
                 let mut pops = self.pops.lock();
                 let mut offsets = self.offsets.lock();
                 for topic in remove {
@@ -349,7 +346,10 @@ impl Observer for State {
         if record.topic() == STATE_TOPIC {
             match serde_json::from_slice::<StateRecord>(record.body()) {
                 // Older than the snapshot: only the timers, which have one of their own, are behind.
-                Ok(change) if !news && !matches!(change, StateRecord::Timers { .. }) => {}
+                // And the queues, which are as old as the checkpoint.
+                Ok(change) if !news && !matches!(change, StateRecord::Timers { .. }) => {
+                    self.note_deleted(&change, at);
+                }
                 Ok(mut change) => {
                     self.leave_out_deleted(&mut change);
                     self.apply_change(&change, record.store_timestamp(), at);

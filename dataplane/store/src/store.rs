@@ -301,10 +301,14 @@ impl Store {
         self.inner.shared.delete_topic(topic)
     }
 
-    /// Like `delete_topic`, for a deletion that is the record at `at`, when later records may be visible already: removes the
-    /// queues that have none from there on. False when there is none.
-    pub fn delete_topic_before(&self, topic: &str, at: LogOffset) -> io::Result<bool> {
-        self.inner.shared.delete_topic_before(topic, at.0)
+    /// Like `delete_topic`, when records of a topic made anew may be visible already: removes the queues that have none at or after
+    /// the log offset that `kept_from` says. That is asked while nothing becomes visible, and must not call the store.
+    pub fn delete_topic_before(
+        &self,
+        topic: &str,
+        kept_from: impl FnOnce() -> LogOffset,
+    ) -> io::Result<bool> {
+        self.inner.shared.delete_topic_before(topic, kept_from)
     }
 
     /// How far the store has come.
@@ -390,11 +394,11 @@ impl Shared {
         }
     }
 
-    fn delete_topic_before(&self, topic: &str, at: u64) -> io::Result<bool> {
+    fn delete_topic_before(&self, topic: &str, kept_from: impl FnOnce() -> LogOffset) -> io::Result<bool> {
         let _no_checkpoint = self.checkpointing.lock();
         let (old, dispatched) = {
             let _dispatcher = self.dispatcher.lock();
-            (self.queues.forget_before(topic, at)?, self.log.dispatched())
+            (self.queues.forget_before(topic, kept_from().0)?, self.log.dispatched())
         };
         if old.is_empty() {
             return Ok(false);

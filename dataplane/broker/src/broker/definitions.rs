@@ -90,32 +90,71 @@ impl Broker {
         Ok(())
     }
 
-    /// Makes, changes and deletes topics, and waits a moment for the nameservers to know.
-    pub(crate) async fn change_topics(
-        &self,
-        put: Vec<TopicConfig>,
-        remove: Vec<TopicName>,
-    ) -> Result<(), Failure> {
-        self.change_topics_here(put, remove).await?;
+    /// Makes and changes topics, and waits a moment for the nameservers to know. The caller holds `making`.
+    pub(crate) async fn change_topics(&self, put: Vec<TopicConfig>) -> Result<(), Failure> {
+        self.change_topics_here(put).await?;
         self.registration.registered(REGISTRATION_WAIT).await;
         Ok(())
     }
 
-    async fn change_topics_here(&self, put: Vec<TopicConfig>, remove: Vec<TopicName>) -> Result<(), Failure> {
+    async fn change_topics_here(&self, put: Vec<TopicConfig>) -> Result<(), Failure> {
+        // Of a deletion that nobody waited for: what is made now must not get its queues.
+        self.delete_queues().await;
+        self.log_topics(put, Vec::new()).await?;
+        self.registration.topics_changed();
+        Ok(())
+    }
+
+    /// Deletes topics, and waits a moment for the nameservers to know. None of these names is made anew before the queues are
+    /// gone: it would get them, and lose what was sent to it with them.
+    pub(crate) async fn delete_topics(&self, remove: Vec<TopicName>) -> Result<(), Failure> {
+        let making = self.making.lock().await;
+        self.log_topics(Vec::new(), remove).await?;
+        let gone = self.delete_queues().await;
+        drop(making);
+        self.registration.topics_changed();
+        if !gone {
+            return Err(Failure::Internal("the deletion failed"));
+        }
+        self.registration.registered(REGISTRATION_WAIT).await;
+        Ok(())
+    }
+
+    /// Removes the queues of deleted topics, without what belongs to topics made anew. False when some cannot go yet: they do with the next
+    /// call. Queues whose topic is unknown for any other reason stay.
+    pub(crate) async fn delete_queues(&self) -> bool {
+        let mut all = true;
+        let deleted = self.state.deleted.lock().all();
+        for (topic, at) in deleted {
+            let (store, state, name) = (self.store.clone(), self.state.clone(), topic.clone());
+            let work = move || {
+                let gone = store.delete_topic_before(&name, || state.deleted.lock().ends(&name));
+                if gone.is_ok() {
+                    state.deleted.lock().forget(&name, at);
+                }
+                gone
+            };
+            let outcome = tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other);
+            match outcome.flatten() {
+                Ok(false) => {}
+                Ok(true) => tracing::info!(%topic, "queues of a deleted topic removed"),
+                Err(error) => {
+                    tracing::warn!(%topic, %error, "queues of a deleted topic stay for now");
+                    all = false;
+                }
+            }
+        }
+        all
+    }
+
+    async fn log_topics(&self, put: Vec<TopicConfig>, remove: Vec<TopicName>) -> Result<(), Failure> {
         let placed = {
             let mut versions = self.versions.lock();
             let data_version = versions.topics.next(self.clock.now());
             versions.topics = data_version;
-            self.append_state(&StateRecord::Topics { data_version, put, remove: remove.clone() })?
+            self.append_state(&StateRecord::Topics { data_version, put, remove })?
         };
-        self.applied(placed).await?;
-        for topic in &remove {
-            let (store, topic) = (self.store.clone(), topic.clone());
-            let deleted = tokio::task::spawn_blocking(move || store.delete_topic(&topic)).await;
-            deleted.map_err(|_| Failure::Internal("the deletion failed"))?.map_err(Failure::Read)?;
-        }
-        self.registration.topics_changed();
-        Ok(())
+        self.applied(placed).await
     }
 
     /// Makes, changes and deletes groups.
@@ -171,7 +210,7 @@ impl Broker {
         let queues = queues.min(template.config.write_queue_nums).max(1);
         let config =
             TopicConfig { perm: template.config.perm & !perm::INHERIT, ..TopicConfig::new(&topic, queues) };
-        self.change_topics(vec![config], Vec::new()).await?;
+        self.change_topics(vec![config]).await?;
         self.state.topics.find(&topic).ok_or_else(missing)
     }
 
@@ -201,7 +240,7 @@ impl Broker {
         if let Some(known) = self.state.topics.find(topic) {
             return Ok(known);
         }
-        self.change_topics_here(vec![TopicConfig::new(topic, queues.max(1))], Vec::new()).await?;
+        self.change_topics_here(vec![TopicConfig::new(topic, queues.max(1))]).await?;
         self.state.topics.find(topic).ok_or_else(|| Failure::NoTopic(topic.to_string()))
     }
 
@@ -209,7 +248,7 @@ impl Broker {
         if let Some(known) = self.state.topics.find(&topic) {
             return Ok(known);
         }
-        self.change_topics(vec![TopicConfig::new(&topic, queues.max(1))], Vec::new()).await?;
+        self.change_topics(vec![TopicConfig::new(&topic, queues.max(1))]).await?;
         self.state.topics.find(&topic).ok_or_else(|| Failure::NoTopic(topic.to_string()))
     }
 
@@ -269,7 +308,7 @@ impl Broker {
         let topics: Vec<TopicConfig> =
             self.predefined_topics().into_iter().filter(|wanted| self.lacks(wanted)).collect();
         if !topics.is_empty() {
-            self.change_topics_here(topics, Vec::new()).await?;
+            self.change_topics_here(topics).await?;
         }
         let missing = PREDEFINED.iter().filter(|name| self.state.groups.find(name).is_none());
         let groups: Vec<SubscriptionGroupConfig> =

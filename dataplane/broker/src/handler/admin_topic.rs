@@ -47,10 +47,11 @@ pub(crate) async fn put_list(call: Call) -> Result<Reply, Failure> {
 }
 
 async fn change(call: &Call, mut configs: Vec<TopicConfig>) -> Result<Reply, Failure> {
+    let _making = call.broker.making.lock().await;
     let topics = &call.broker.state.topics;
     configs.retain(|config| topics.find(&config.topic_name).is_none_or(|known| known.config != *config));
     if !configs.is_empty() {
-        call.broker.change_topics(configs, Vec::new()).await?;
+        call.broker.change_topics(configs).await?;
     }
     Ok(Reply::ok())
 }
@@ -127,7 +128,7 @@ pub(crate) async fn delete(call: Call) -> Result<Reply, Failure> {
         removed.push(name);
     }
     if !removed.is_empty() {
-        call.broker.change_topics(Vec::new(), removed).await?;
+        call.broker.delete_topics(removed).await?;
     }
     Ok(Reply::ok())
 }

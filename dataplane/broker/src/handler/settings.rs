@@ -30,7 +30,7 @@ pub(crate) async fn update(call: Call) -> Result<Reply, Failure> {
     broker.make_predefined().await?;
     if permission_changed {
         // A new version of the same topics: nameservers take the permission over with it.
-        broker.change_topics(Vec::new(), Vec::new()).await?;
+        broker.change_topics(Vec::new()).await?;
     }
     Ok(Reply::ok())
 }

@@ -123,3 +123,36 @@ async fn what_was_on_its_way_when_a_topic_or_group_was_deleted_moves_no_later_on
     assert_eq!(committed(&lab, "workers"), None);
     assert_eq!(popped(&lab).await, ["new"]);
 }
+
+/// What was deleted cannot be removed until the only thread for it is free.
+#[test]
+fn a_topic_made_anew_while_its_deletion_is_under_way_keeps_what_is_sent_to_it() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).max_blocking_threads(1).enable_all();
+    runtime.build().unwrap().block_on(async {
+        let lab = Arc::new(Harness::start().await);
+        sent(&lab.send("orders", "old", "").await);
+        let (free, busy) = std::sync::mpsc::channel::<()>();
+        let thread = tokio::task::spawn_blocking(move || busy.recv());
+        let deleting = tokio::spawn({
+            let lab = lab.clone();
+            async move { delete(&lab, "orders").await }
+        });
+        while lab.broker.state.topics.find("orders").is_some() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let mut sending = tokio::spawn({
+            let lab = lab.clone();
+            async move { sent(&lab.send("orders", "new", "").await) }
+        });
+        // Time enough to be acknowledged early.
+        let early = tokio::time::timeout(Duration::from_millis(500), &mut sending).await;
+        free.send(()).unwrap();
+        assert!(thread.await.unwrap().is_ok());
+        deleting.await.unwrap();
+        if early.is_err() {
+            sending.await.unwrap();
+        }
+        assert_eq!(lab.pull("orders", 0, 0, "*", 0).await.bodies(), ["new"]);
+    });
+}

@@ -1,10 +1,7 @@
-use std::collections::BTreeMap;
-
 use bolide_wire::header::consumer::{OffsetResponse, QueryConsumerOffset, UpdateConsumerOffset};
 use bolide_wire::ids::QueueOffset;
 
 use super::*;
-use crate::run::drop_deleted_queues;
 
 async fn commit(lab: &Harness, offset: i64) {
     let update = UpdateConsumerOffset {
@@ -72,17 +69,16 @@ async fn queues_of_a_deleted_topic_that_cannot_go_yet_go_later() {
     sent(&lab.send("orders", "1", "").await);
     let topic = lab.broker.state.topics.find("orders").unwrap().name.clone();
     let end = lab.broker.store.watermarks().dispatched;
-    lab.broker.state.put_deleted_back(topic.clone(), end);
+    lab.broker.state.deleted.lock().deleted(&topic, end);
     // The disk refuses to remove the folder.
     let folder = lab.folder.path().join("consumequeue/orders");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("0"), b"no folder").unwrap();
-    drop_deleted_queues(&lab.broker).await;
-    assert_eq!(lab.broker.state.take_deleted(), BTreeMap::from([(topic.clone(), end)]));
-    lab.broker.state.put_deleted_back(topic, end);
+    assert!(!lab.broker.delete_queues().await);
+    assert_eq!(lab.broker.state.deleted.lock().all(), [(topic, end)]);
     std::fs::remove_file(folder.join("0")).unwrap();
-    drop_deleted_queues(&lab.broker).await;
-    assert!(lab.broker.state.take_deleted().is_empty());
+    assert!(lab.broker.delete_queues().await);
+    assert!(lab.broker.state.deleted.lock().all().is_empty());
     assert!(lab.broker.store.queues_of("orders").is_empty());
 }
 
@@ -91,7 +87,7 @@ async fn a_deleted_topic_stays_deleted() {
     let mut lab = Harness::start().await;
     sent(&lab.send("orders", "1", "").await);
     let topic = lab.broker.state.topics.find("orders").unwrap().name.clone();
-    lab.broker.change_topics(Vec::new(), vec![topic]).await.unwrap();
+    lab.broker.delete_topics(vec![topic]).await.unwrap();
     assert_eq!(lab.call(pull("puller", "orders", 0, 0, "*", 0)).await.code, 17);
     lab = lab.restart(false).await;
     assert!(lab.broker.state.topics.find("orders").is_none());

@@ -21,7 +21,6 @@ use crate::broker::Broker;
 use crate::front::{Front, FrontError, Listeners};
 use crate::handler::pull::wake;
 use crate::role::{Role, Serving, Standing};
-use crate::run::drop_deleted_queues;
 use crate::serving::Term;
 
 /// How long an old master still takes connections where the address takes its time to move to another pod.
@@ -237,7 +236,7 @@ impl Roles {
                 }
                 tokio::time::sleep(RETRY).await;
             }
-            drop_deleted_queues(&self.broker).await;
+            self.broker.delete_queues().await;
         }
         Term::begin(&self.broker, &self.listeners, standing).await
     }

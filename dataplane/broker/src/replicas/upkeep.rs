@@ -13,7 +13,6 @@ use bolide_wire::{Command, RequestCode, ResponseCode};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
-use crate::run::drop_deleted_queues;
 use crate::state::record::OffsetTable;
 
 const EVERY: Duration = Duration::from_millis(500);
@@ -33,7 +32,7 @@ pub(super) async fn serve(broker: Arc<Broker>, stop: CancellationToken) {
             () = tokio::time::sleep(EVERY) => {}
             () = stop.cancelled() => break,
         }
-        drop_deleted_queues(&broker).await;
+        broker.delete_queues().await;
         if away && broker.state.offsets.lock().has_dirty() {
             let back = tokio::select! {
                 back = is_back(&client, &master) => back,

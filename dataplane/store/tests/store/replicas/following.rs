@@ -246,8 +246,8 @@ fn a_topic_deleted_and_made_anew_keeps_what_came_after_the_deletion() {
         if late {
             follower.confirm_all();
         }
-        assert!(follower.store.delete_topic_before("gone", at).expect("deletes"));
-        assert!(!follower.store.delete_topic_before("gone", at).expect("nothing left"));
+        assert!(follower.store.delete_topic_before("gone", || at).expect("deletes"));
+        assert!(!follower.store.delete_topic_before("gone", || at).expect("nothing left"));
         follower.confirm_all();
         assert_eq!(follower.visible(), master.visible());
         assert_eq!((follower.ids("gone", 0), follower.ids("gone", 1)), (vec![6], vec![]));
