@@ -1,6 +1,8 @@
 //! Roles that change while something is under way, and ends that wait for nobody.
 
-use bolide_replication::{Epoch, Event, SendFailure, Session};
+use bolide_replication::{
+    Epoch, Event, Hello, Incarnation, Member, Message, PROTOCOL, SendFailure, Session, Standing, codec,
+};
 use bolide_wire::header::pop::PopMessage;
 use bolide_wire::{LogOffset, RequestCode};
 
@@ -102,4 +104,44 @@ async fn a_part_of_the_log_is_not_sent_as_that_of_an_epoch_that_is_over() {
             Err(failure) => assert!(!wanted && failure == SendFailure::Failed),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_on_which_a_snapshot_cannot_be_sent_is_closed() {
+    let mut group = Group::new(2, |_| {}).await;
+    group.start(0).await;
+    group.until("it leads", |group| group.leader() == Some(0)).await;
+    let (config, folder) = (&group.seats[0].config, group.seats[0].folder.path().join("config"));
+    // Where the snapshot's files go there is a file.
+    std::fs::remove_dir_all(&folder).ok();
+    std::fs::write(&folder, "").unwrap();
+    let standing = Standing {
+        member: Member::new(ReplicaName::new("a-1").unwrap(), Incarnation(7)),
+        seen: None,
+        leads: None,
+        last_epoch: Epoch(0),
+        end: LogOffset(0),
+    };
+    let hello = Message::Hello(Hello {
+        protocol: PROTOCOL,
+        cluster: config.broker_cluster_name.clone(),
+        group: config.broker_name.clone(),
+        segment_bytes: config.mapped_file_size_commit_log,
+        standing,
+        session: Session(1),
+        follows: Epoch(0),
+        epochs: Vec::new(),
+        min: LogOffset(0),
+    });
+    let own = config.replicas.iter().find(|own| own.name == config.replica_name).unwrap();
+    let mut stream = tokio::net::TcpStream::connect(&own.address).await.unwrap();
+    for message in [hello, Message::Shell(snapshot::request())] {
+        let (head, payload) = codec::encode(&message);
+        stream.write_all(&head).await.unwrap();
+        stream.write_all(&payload).await.unwrap();
+    }
+    let mut heartbeats = Vec::new();
+    let ended = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut heartbeats)).await;
+    assert!(ended.is_ok(), "so that it is asked for again");
+    std::fs::remove_file(&folder).unwrap();
 }
