@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bolide_transport::{Conn, Server};
+use bolide_transport::{Conn, Server, Unfinished};
 use bolide_wire::{Command, RequestCode};
 use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
@@ -34,7 +34,7 @@ enum Gate {
     Open,
     /// Those that need no master are served.
     Slave,
-    /// They wait, in the order in which they came. Bounded by what connections may leave unanswered.
+    /// They wait, in the order in which they came. Bounded by what connections may leave unanswered or unfinished.
     Held(Vec<Held>),
     /// They go to the next master.
     HandedOn(Arc<Relays>),
@@ -45,6 +45,7 @@ struct Held {
     conn: Conn,
     command: Command,
     pulls: bool,
+    _unfinished: Option<Unfinished>,
 }
 
 /// The listeners of one term in a role.
@@ -97,6 +98,7 @@ impl Front {
         let relays = match &mut *self.gate.write() {
             Gate::Held(held) => {
                 held.extend(commands.into_iter().map(|command| Held {
+                    _unfinished: conn.unfinished(&command),
                     conn: conn.clone(),
                     command,
                     pulls: requests.pulls,

@@ -257,11 +257,15 @@ impl Requests {
             Some(Route::Send) => return Some((Together::Send, command)),
             Some(Route::End) => return Some((Together::End, command)),
             Some(Route::Own(_)) if !self.pulls && is_pull(code) => answer(Err(Failure::UnknownCode(code.0))),
+            // Nobody could be told what was found, and it might be held for long.
+            Some(Route::Own(_)) if command.is_oneway() && asks_for_messages(code) => {}
             Some(Route::Own(handle)) => handle(call()),
             Some(Route::Now(handle)) => answer(handle(&call())),
             Some(Route::Later(handle)) => {
                 let (call, conn, requests) = (call(), conn.clone(), self.clone());
+                let unfinished = conn.unfinished(&command);
                 conn.clone().spawn(async move {
+                    let _unfinished = unfinished;
                     let command = call.command.clone();
                     let outcome = handle(call).await;
                     requests.finish(&conn, command, outcome);
@@ -275,6 +279,10 @@ impl Requests {
 
 fn is_pull(code: RequestCode) -> bool {
     matches!(code, RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE)
+}
+
+fn asks_for_messages(code: RequestCode) -> bool {
+    is_pull(code) || matches!(code, RequestCode::POP_MESSAGE | RequestCode::NOTIFICATION)
 }
 
 impl Handler for Requests {

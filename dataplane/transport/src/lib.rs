@@ -7,7 +7,7 @@
 //! Invariants, each kept by one module:
 //! - memory of a connection is bounded by [`Limits`]: read buffers grow with the bytes received, never with a length announced
 //!   (`driver`); frames over 64 KiB draw on one budget shared by all connections (`budget`); reading stops while too much is
-//!   unanswered or unwritten (`inflight`, `outbox`), and a peer that reads nothing is closed;
+//!   unanswered, unfinished or unwritten (`inflight`, `unfinished`, `outbox`), and a peer that reads nothing is closed;
 //! - a one-way request is never answered, and no request twice (`inflight`);
 //! - an idle connection holds no buffer (`driver`, `connections`);
 //! - every task belongs to a tracker and ends at shutdown (`server`, `client`).
@@ -25,6 +25,7 @@ mod metrics;
 mod outbox;
 mod pending;
 mod server;
+mod unfinished;
 
 pub use client::{Client, ClientConfig};
 pub use conn::{Conn, ConnId};
@@ -33,3 +34,4 @@ pub use limits::Limits;
 pub use metrics::{CloseReason, TransportMetrics};
 pub use pending::CallError;
 pub use server::{BindError, Server, ServerConfig};
+pub use unfinished::Unfinished;

@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 use crate::inflight::Inflight;
 use crate::limits::Limits;
 use crate::metrics::CloseReason;
+use crate::unfinished::Count;
 use crate::{Body, Outgoing};
 
 /// Slices of one vectored write.
@@ -130,6 +131,7 @@ pub(crate) struct Outbox {
     /// No more reading; the connection ends once everything is answered and written.
     pub(crate) draining: bool,
     pub(crate) inflight: Inflight,
+    pub(crate) unfinished: Count,
     /// Set by the look-over when the connection has been quiet: give the buffers back.
     pub(crate) trim_wanted: bool,
     /// Budget held for large requests that are unanswered.
@@ -188,8 +190,8 @@ impl Outbox {
     /// True while nothing more may be read.
     pub(crate) fn paused(&self, limits: &Limits) -> bool {
         self.draining
-            || self.inflight.bytes() > limits.max_unanswered_bytes
-            || self.inflight.len() > limits.max_unanswered
+            || self.inflight.bytes().saturating_add(self.unfinished.bytes) > limits.max_unanswered_bytes
+            || self.inflight.len().saturating_add(self.unfinished.requests) > limits.max_unanswered
             || self.heap_bytes.saturating_add(self.slice_bytes) > limits.pause_backlog_bytes
     }
 

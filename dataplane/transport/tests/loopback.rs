@@ -36,6 +36,7 @@ struct Echo {
     requests: AtomicUsize,
     opened: AtomicUsize,
     closed: AtomicUsize,
+    kept: std::sync::Mutex<Vec<bolide_transport::Unfinished>>,
 }
 
 impl Handler for Echo {
@@ -59,7 +60,12 @@ impl Handler for Echo {
                         asking.reply(reply.with_body(answer.body));
                     });
                 }
-                HOLD => {}
+                HOLD => {
+                    // A two-way one counts until it is answered, which is never.
+                    if let Some(unfinished) = conn.unfinished(&request) {
+                        self.kept.lock().unwrap().push(unfinished);
+                    }
+                }
                 // Also for one-way requests: the transport must not send it.
                 _ => replies.push(reply.with_body(request.body).into()),
             }
@@ -378,6 +384,32 @@ async fn reading_stops_while_too_much_is_unanswered() {
     );
     assert!(!sending.is_finished(), "the sender is held back by TCP");
     sending.abort();
+}
+
+#[tokio::test]
+async fn reading_stops_while_too_many_one_way_requests_are_unfinished_and_goes_on_after() {
+    let running = start(with_limits(|limits| limits.max_unanswered = 100));
+    let mut stream = running.connect().await;
+    let mut held = BytesMut::new();
+    encode(&Command::request(HOLD).oneway().with_body(vec![0; 4096]), &mut held).unwrap();
+    let sending = tokio::spawn(async move {
+        for _ in 0..20_000 {
+            stream.write_all(&held).await.unwrap();
+        }
+        stream
+    });
+    running.until("some are kept", |it| it.echo.requests.load(Ordering::SeqCst) > 100).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let kept = running.echo.kept.lock().unwrap().len();
+    assert!(kept < 300, "what one read takes may come on top of the bound: {kept}");
+    assert!(!sending.is_finished(), "the sender is held back by TCP");
+    running
+        .until("all came through", |it| {
+            drop(std::mem::take(&mut *it.echo.kept.lock().unwrap()));
+            it.echo.requests.load(Ordering::SeqCst) == 20_000
+        })
+        .await;
+    drop(sending.await.unwrap());
 }
 
 #[tokio::test]

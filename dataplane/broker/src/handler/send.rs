@@ -92,7 +92,11 @@ impl<'a> Sends<'a> {
             Err(Stop::Refuse(failure)) => self.refuse(&command, failure),
             Err(Stop::Make(make)) => {
                 let (broker, conn) = (self.broker.clone(), self.conn.clone());
-                self.conn.spawn(make_topic_then_send(broker, conn, command, make));
+                let unfinished = conn.unfinished(&command);
+                self.conn.spawn(async move {
+                    let _unfinished = unfinished;
+                    make_topic_then_send(broker, conn, command, make).await;
+                });
             }
         }
     }

@@ -106,7 +106,11 @@ impl<'a> Ends<'a> {
         match self.decide(&command, None) {
             Err(Stop::Wait | Stop::Read(_)) => {
                 let (broker, conn) = (self.broker.clone(), self.conn.clone());
-                self.conn.spawn(end_later(broker, conn, command));
+                let unfinished = conn.unfinished(&command);
+                self.conn.spawn(async move {
+                    let _unfinished = unfinished;
+                    end_later(broker, conn, command).await;
+                });
             }
             outcome => self.settle(&command, outcome),
         }
