@@ -77,8 +77,6 @@ pub(crate) struct State {
     pub(crate) progress: Notify,
     /// Topics that were deleted and whose queues may still be there.
     pub(crate) deleted: Mutex<DeletedTopics>,
-    /// One past the log offset of the newest record applied.
-    applied: watch::Sender<u64>,
     changes: AtomicU64,
     unreadable: AtomicU64,
     replay_from: LogOffset,
@@ -134,7 +132,6 @@ impl State {
             following: AtomicBool::new(true),
             progress: Notify::new(),
             deleted: Mutex::new(DeletedTopics::default()),
-            applied: watch::Sender::new(0),
             changes: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
             replay_from: snapshot.covers,
@@ -181,13 +178,6 @@ impl State {
         if !self.following.swap(true, Ordering::AcqRel) {
             self.offsets.lock().follow();
         }
-    }
-
-    /// Waits until the record at `offset` is applied.
-    pub(crate) async fn wait_applied(&self, offset: LogOffset) {
-        let mut applied = self.applied.subscribe();
-        // The sender lives as long as `self`, so waiting cannot fail.
-        let _ = applied.wait_for(|applied| *applied > offset.0).await;
     }
 
     /// Where the replay of the last start began.
@@ -360,10 +350,6 @@ impl Observer for State {
                 }
             }
             self.changes.fetch_add(1, Ordering::AcqRel);
-            self.applied.send_if_modified(|applied| {
-                *applied = at.0.saturating_add(1);
-                true
-            });
         } else if record.topic() == TIMER_TOPIC {
             if !self.timers.take(record, at) {
                 self.unreadable.fetch_add(1, Ordering::Relaxed);

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bolide_store::{AppendBatch, AppendError, Placed, Refused};
+use bolide_store::{Ack, AppendBatch, AppendError, Placed, Refused};
 use bolide_wire::ids::{EpochMillis, LogOffset, TopicName};
 use bolide_wire::message::{EncodeError, RecordError, RecordRef};
 use bytes::Bytes;
@@ -147,7 +147,7 @@ async fn read(broker: &Broker, places: Vec<LogOffset>) -> Result<Vec<Option<Byte
     reading.await.map_err(RoundError::Read)
 }
 
-/// Appends what ends or copies the claimed transactions, and waits for it.
+/// Appends what ends or copies the claimed transactions, and waits until it is applied.
 async fn append(broker: &Broker, batch: AppendBatch, claims: Claims) -> Result<(), RoundError> {
     if batch.entries.is_empty() {
         return Ok(());
@@ -155,12 +155,12 @@ async fn append(broker: &Broker, batch: AppendBatch, claims: Claims) -> Result<(
     let (sender, receiver) = oneshot::channel::<Result<Vec<Placed>, AppendError>>();
     let done = Box::new(move |placed: Result<Vec<Placed>, AppendError>| {
         if placed.is_ok() {
-            claims.appended();
+            claims.applied();
         }
         // Nobody listening any more is no failure of the append.
         drop(sender.send(placed));
     });
-    let appended = broker.store.append(batch, broker.full_ack(), done);
+    let appended = broker.store.append(batch, Ack::Confirmed, done);
     appended.map_err(|Refused { reason, .. }| Failure::Refused(reason))?;
     receiver.await.map_err(|_| RoundError::Gone)?.map_err(Failure::Append)?;
     Ok(())

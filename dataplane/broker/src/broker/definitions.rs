@@ -68,7 +68,8 @@ impl Broker {
         self.live.load().config.ack()
     }
 
-    /// Appends one state record. What it says is in force when it is applied, see [`Broker::applied`].
+    /// Appends one state record. What it says is in force when it is applied, see [`Broker::applied`]: so its acknowledgement
+    /// waits for that too, and a record that is cut off with an end of the log is a failure.
     pub(crate) fn append_state(&self, record: &StateRecord) -> Result<PlacedLater, Failure> {
         let mut batch = AppendBatch::default();
         self.encode_state(record, &mut batch)?;
@@ -76,17 +77,14 @@ impl Broker {
         // Nobody listening any more is no failure of the append.
         let done = Box::new(move |placed| drop(sender.send(placed)));
         self.store
-            .append(batch, self.full_ack(), done)
+            .append(batch, Ack::Confirmed, done)
             .map_err(|Refused { reason, .. }| Failure::Refused(reason))?;
         Ok(receiver)
     }
 
-    /// Waits until an appended state record is applied.
+    /// Waits until an appended state record is applied, or never will be by this master.
     pub(crate) async fn applied(&self, placed: PlacedLater) -> Result<(), Failure> {
-        let placed = placed.await.map_err(|_| Failure::Stopping)??;
-        if let Some(last) = placed.last() {
-            self.state.wait_applied(last.log_offset).await;
-        }
+        placed.await.map_err(|_| Failure::Stopping)??;
         Ok(())
     }
 

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bolide_store::{AppendBatch, AppendError, Placed, Refused};
+use bolide_store::{Ack, AppendBatch, AppendError, Placed, Refused, Watermarks};
 use bolide_transport::{Conn, Outgoing};
 use bolide_wire::Command;
 use bolide_wire::header::transaction::EndTransaction;
@@ -142,11 +142,13 @@ impl<'a> Ends<'a> {
             return Ok(());
         };
         let id = LogOffset::from_wire(header.commit_log_offset).ok_or_else(missing)?;
+        // Before it is looked up: it may come to the projections at any moment.
+        let marks = self.broker.store.watermarks();
         let (place, topic) = {
             let transactions = self.broker.state.transactions.lock();
             let Some((place, open)) = transactions.find(HalfId(id.0)) else {
                 drop(transactions);
-                return Err(self.no_longer_open(&header, id, half));
+                return Err(self.no_longer_open(&header, id, half, marks));
             };
             check(&header, open, self.now)?;
             if open.claimed {
@@ -179,16 +181,17 @@ impl<'a> Ends<'a> {
         Ok(())
     }
 
-    /// What to say of a transaction that is not open: it was ended, is not confirmed yet, or never was.
+    /// What to say of a transaction that was not open when the log was as `marks` say: it was ended, is not confirmed yet, or never
+    /// was.
     fn no_longer_open(
         &self,
         header: &EndTransaction,
         id: LogOffset,
         half: Option<(LogOffset, &Bytes)>,
+        marks: Watermarks,
     ) -> Stop {
-        let marks = self.broker.store.watermarks();
-        if id >= marks.dispatched && id < marks.appended {
-            return Stop::Wait;
+        if id >= marks.dispatched {
+            return if id < marks.appended { Stop::Wait } else { missing().into() };
         }
         let record = match half {
             Some((at, bytes)) if at == id => Ok(Some(bytes.clone())),
@@ -239,15 +242,13 @@ impl<'a> Ends<'a> {
             let waiting = std::mem::take(&mut *later.lock());
             match placed {
                 Ok(_) => {
-                    claims.appended();
+                    claims.applied();
                     conn.reply_many(ended(&broker, waiting));
                 }
                 Err(error) => conn.reply_many(refused(waiting, || Failure::Append(error))),
             }
         });
-        if let Err(Refused { reason, .. }) =
-            self.broker.store.append(self.batch, self.broker.full_ack(), done)
-        {
+        if let Err(Refused { reason, .. }) = self.broker.store.append(self.batch, Ack::Confirmed, done) {
             let waiting = std::mem::take(&mut *waiting.lock());
             self.conn.reply_many(refused(waiting, || Failure::Refused(reason)));
         }

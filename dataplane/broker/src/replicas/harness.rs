@@ -19,6 +19,7 @@ use crate::config::replica::ReplicaAddress;
 use crate::harness::{Pulled, pull, send};
 
 mod roles;
+mod terms;
 mod tests;
 
 const DEADLINE: Duration = Duration::from_secs(20);

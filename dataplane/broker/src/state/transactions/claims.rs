@@ -35,8 +35,9 @@ impl Claims {
         }
     }
 
-    /// The records are in the log: their being applied ends the claims.
-    pub(crate) fn appended(mut self) {
+    /// The records are applied, which has ended the claims. One that is only appended may still be cut off with an end of the
+    /// log: then the transaction is open, and its claim must be given back.
+    pub(crate) fn applied(mut self) {
         self.ids.clear();
     }
 }

@@ -174,7 +174,7 @@ fn a_claim_is_exclusive_and_comes_back_unless_the_record_is_in_the_log() {
     assert_eq!(state.transactions.lock().due(EpochMillis(100_000), &TIMING, 10).len(), 2);
     let mut claims = Claims::new(state.clone());
     assert!(claims.add(first) && !claims.add(HalfId(999_999)));
-    claims.appended();
+    claims.applied();
     assert!(!Claims::new(state).add(first), "until it is applied");
 }
 
