@@ -1,7 +1,9 @@
 //! Owns the work that only a master does unasked: whatever appends to the log by itself.
 //!
-//! Begun when the broker becomes master and everything that it holds is confirmed and applied; ended before another becomes
-//! master. A duty takes its progress from the projections when it begins and keeps nothing of its own from an earlier term.
+//! Begun when the broker becomes master, or goes on after a hold; ended before another becomes master. A duty takes its progress
+//! from the projections when it begins and keeps nothing of its own from an earlier term. So it waits until they have come to
+//! all that is in the log: an earlier duty may have been ended while what it appended was not confirmed. Only the journal of
+//! pops does not: it works for clients, and a hold ends it with nothing of its own unconfirmed.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -24,16 +26,24 @@ impl Duties {
     /// Begins all duties; they end with `end`, or with the broker.
     pub(crate) fn begin(broker: &Arc<Broker>) -> Duties {
         let duties = Duties::none(broker);
-        for level in 1..=broker.levels.count() {
-            duties.spawn(|stop| delay::serve_level(broker.clone(), level, stop));
-        }
-        duties.spawn(|stop| timers::serve(broker.clone(), stop));
-        duties.spawn(|stop| housekeeping::log_offsets(broker.clone(), stop));
-        duties.spawn(|stop| housekeeping::settle_offsets(broker.clone(), stop));
-        duties.spawn(|stop| transaction::serve(broker.clone(), stop));
         let abandoned = duties.abandoned.clone();
         duties.spawn(|stop| pop::journal::serve(broker.clone(), stop, abandoned));
-        duties.spawn(|stop| pop::revive::serve(broker.clone(), stop));
+        let (tasks, broker) = (duties.tasks.clone(), broker.clone());
+        duties.spawn(|stop| async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = broker.caught_up() => {}
+            }
+            for level in 1..=broker.levels.count() {
+                tasks.spawn(delay::serve_level(broker.clone(), level, stop.clone()));
+            }
+            tasks.spawn(timers::serve(broker.clone(), stop.clone()));
+            tasks.spawn(housekeeping::log_offsets(broker.clone(), stop.clone()));
+            tasks.spawn(housekeeping::settle_offsets(broker.clone(), stop.clone()));
+            tasks.spawn(transaction::serve(broker.clone(), stop.clone()));
+            tasks.spawn(pop::revive::serve(broker, stop));
+        });
         duties
     }
 

@@ -23,6 +23,8 @@ use crate::state::transactions::HALF_TOPIC;
 
 /// How long the making of a topic waits for the nameservers to know it.
 const REGISTRATION_WAIT: Duration = Duration::from_secs(1);
+/// How often it is looked whether the projections have come as far as the log.
+const CATCH_UP: Duration = Duration::from_millis(1);
 
 /// Versions of the definition tables.
 #[derive(Debug, Clone, Copy, Default)]
@@ -284,6 +286,15 @@ impl Broker {
     pub(crate) async fn log_locks(&self, take: Vec<Grant>, give: Vec<Grant>) -> Result<(), Failure> {
         let placed = self.append_state(&StateRecord::Locks { take, give })?;
         self.applied(placed).await
+    }
+
+    /// Waits until everything that is in the log by now has come to the projections. With replicas that is as long as confirmation
+    /// takes, and for ever where the end of the log is cut off: whoever waits gives up when the role is lost.
+    pub(crate) async fn caught_up(&self) {
+        let appended = self.store.watermarks().appended;
+        while self.store.watermarks().dispatched < appended {
+            tokio::time::sleep(CATCH_UP).await;
+        }
     }
 
     /// This broker leads from now on, and goes on from what the log says.

@@ -32,9 +32,6 @@ const SOCKET_MOVES: Duration = Duration::from_millis(50);
 /// Pause before a term that could not begin is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// How often it is looked whether the projections have come as far as the log.
-const CATCH_UP: Duration = Duration::from_millis(1);
-
 /// What the state machine wants.
 pub(super) enum Command {
     /// The role is another.
@@ -225,7 +222,8 @@ impl Roles {
 
     async fn begin(&self, standing: Standing) -> Result<Term, FrontError> {
         if standing.leads() {
-            self.caught_up().await;
+            // Beyond the epoch's record too: a role that comes back in the same epoch finds what it appended before.
+            self.broker.caught_up().await;
             self.broker.take_over();
             loop {
                 match self.broker.make_predefined().await {
@@ -239,15 +237,6 @@ impl Roles {
             self.broker.delete_queues().await;
         }
         Term::begin(&self.broker, &self.listeners, standing).await
-    }
-
-    /// Waits until everything that is confirmed has come to the projections: up to the epoch's record at least.
-    async fn caught_up(&self) {
-        let store = &self.broker.store;
-        let confirmed = store.watermarks().confirmed;
-        while store.watermarks().dispatched < confirmed {
-            tokio::time::sleep(CATCH_UP).await;
-        }
     }
 
     fn began(&mut self, standing: Standing, mut term: Term) {

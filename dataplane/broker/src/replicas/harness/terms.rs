@@ -8,6 +8,7 @@ use bolide_wire::message::OffsetMessageId;
 
 use super::*;
 use crate::config::replica::ReplicationMode;
+use crate::duties::Duties;
 use crate::harness::sent;
 use crate::state::transactions::HalfId;
 
@@ -83,4 +84,29 @@ async fn a_change_that_is_never_confirmed_fails_with_the_term() {
     let changed = tokio::time::timeout(Duration::from_secs(5), changing).await;
     assert!(changed.expect("the change ends").unwrap().is_err());
     assert!(group.running(0).broker.state.groups.find("late").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn duties_that_begin_before_what_was_delivered_is_confirmed_do_not_deliver_it_again() {
+    let group = Group::started(2, |_| {}).await;
+    group.send("first").await;
+    let delayed = send("orders", 0, "later", "DELAY\u{1}1\u{2}");
+    assert_eq!(group.ask(delayed).await.unwrap().code, 0);
+    let broker = group.running(0).broker.clone();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    group.cut_off(true);
+    let end = broker.store.watermarks().appended;
+    group.until("it is delivered", |_| broker.store.watermarks().appended > end).await;
+    assert!(broker.store.watermarks().dispatched <= end, "not confirmed");
+    let again = Duties::begin(&broker);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    group.cut_off(false);
+    group
+        .until("all is applied", |_| {
+            let marks = broker.store.watermarks();
+            marks.dispatched == marks.appended
+        })
+        .await;
+    again.end().await;
+    assert_eq!(group.read(&group.address).await, ["first", "later"]);
 }
