@@ -354,6 +354,31 @@ async fn an_ordered_queue_waits_for_its_batch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn messages_of_a_queue_that_is_read_no_more_are_acknowledged() {
+    let lab = Harness::start().await;
+    sent(&lab.call(send("orders", 3, "m", "")).await);
+    let first = take(&lab, 1, 60_000).await;
+    lab.broker.change_topics(vec![bolide_wire::body::topic::TopicConfig::new("orders", 1)]).await.unwrap();
+    assert_eq!(ack(&lab, &first.handles()[0]).await, 0);
+    assert_eq!(lab.broker.state.pops.lock().checkpoints(), 0);
+    let (topic, _, offset, handle) = first.handles()[0].clone();
+    assert_eq!(ack(&lab, &(topic, 44, offset, handle)).await, 13, "there is no such queue");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_to_where_the_group_is_brings_back_what_is_out_also_after_a_crash() {
+    let mut lab = Harness::start().await;
+    fill(&lab, 2).await;
+    assert_eq!(take(&lab, 2, 60_000).await.bodies(), ["m-0", "m-1"]);
+    assert_eq!(committed(&lab, "orders"), Some(0));
+    let group = lab.broker.state.groups.find("workers").unwrap().name.clone();
+    let topic = lab.broker.state.topics.find("orders").unwrap().name.clone();
+    lab.broker.state.offsets.lock().reset(&group, &topic, QueueId(0), QueueOffset(0));
+    lab = lab.restart(false).await;
+    assert_eq!(pop(&lab, &request("workers", 2, 60_000, 0)).await.bodies(), ["m-0", "m-1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn messages_that_come_again_and_new_ones_share_a_pop() {
     let lab = Harness::start().await;
     fill(&lab, 40).await;

@@ -125,7 +125,8 @@ impl Offsets {
         self.slot_mut(group, topic, queue).pulled = Some(next);
     }
 
-    /// Commits `offset` and makes the next pull of the queue start there.
+    /// Commits `offset` and makes the next pull of the queue start there. Logged also where the group is there already: what it
+    /// has popped comes again.
     pub(crate) fn reset(
         &mut self,
         group: &GroupName,
@@ -133,12 +134,13 @@ impl Offsets {
         queue: QueueId,
         offset: QueueOffset,
     ) {
-        self.slot_mut(group, topic, queue).reset = None;
         self.kept.remove(&(group.clone(), topic.clone(), queue));
-        self.commit(group, topic, queue, offset);
         let slot = self.slot_mut(group, topic, queue);
-        slot.reset = Some(offset);
+        (slot.current, slot.reset) = (Some(offset), Some(offset));
         slot.by_pops = false;
+        if !std::mem::replace(&mut slot.dirty, true) {
+            self.dirty.push((group.clone(), topic.clone(), queue));
+        }
     }
 
     /// Takes a pending reset of the queue.

@@ -76,7 +76,8 @@ fn offsets_of(ack: &BatchAck) -> Option<Vec<i64>> {
     Some(distances.into_iter().map(|distance| ack.start_offset.saturating_add(i64::from(distance))).collect())
 }
 
-/// The queue as the group pops it, and the offsets that it has.
+/// The queue as the group pops it, and the offsets that it has. What was given of a queue that is read no more can still be
+/// acknowledged.
 pub(super) fn queue(
     broker: &Broker,
     group: &str,
@@ -84,14 +85,18 @@ pub(super) fn queue(
     queue: i32,
 ) -> Result<(PopKey, i64, i64), Failure> {
     let topic = broker.state.topics.find(topic).ok_or_else(|| Failure::NoTopic(topic.into()))?;
-    let id = QueueId::from_wire(queue).filter(|_| queue < topic.config.read_queue_nums);
-    let queue = id.ok_or(Failure::MessageIllegal("the queue does not exist"))?;
-    let stored = topic.queue(&broker.store, queue);
+    let id = QueueId::from_wire(queue);
+    let stored = id.and_then(|id| match id {
+        id if queue < topic.config.read_queue_nums => Some(topic.queue(&broker.store, id)),
+        id => broker.store.queue(&topic.name, id),
+    });
+    let stored = stored.ok_or(Failure::MessageIllegal("the queue does not exist"))?;
     let group = match broker.state.groups.find(group) {
         Some(group) => group.name.clone(),
         None => GroupName::internal(group)?,
     };
-    Ok((PopKey { group, topic: topic.name.clone(), queue }, stored.min().0, stored.max().0))
+    let key = PopKey { group, topic: topic.name.clone(), queue: stored.id() };
+    Ok((key, stored.min().0, stored.max().0))
 }
 
 /// Messages of one checkpoint.
