@@ -5,9 +5,24 @@ use std::sync::Arc;
 use bolide_store::{Entry, Queue, Tags, index_hash};
 use bolide_wire::ids::QueueId;
 use bolide_wire::message::{NewRecord, RecordRef};
-use bolide_wire::properties::{Properties, names};
+use bolide_wire::properties::{PROPERTIES_MAX_BYTES, Properties, names};
 
 use crate::broker::Broker;
+use crate::error::Failure;
+
+/// What a broker may add to the properties of a message until it is where its consumers read it: where it came from, and when.
+const ADDED_BYTES_MAX: usize = 1_024;
+
+/// Refuses a message that is to be stored and later rewritten if its properties leave no room for what is added then: it would be
+/// acknowledged and could never be delivered.
+pub(crate) fn check_room(properties: &str) -> Result<(), Failure> {
+    if properties.len().saturating_add(ADDED_BYTES_MAX) > PROPERTIES_MAX_BYTES {
+        return Err(Failure::MessageIllegal(
+            "msg properties length limit 32767, less 1024 for a message that waits for its time or its transaction",
+        ));
+    }
+    Ok(())
+}
 
 /// The record as it is, stored here anew, in another queue and with other properties.
 pub(crate) fn rewritten<'a>(

@@ -78,6 +78,9 @@ pub(crate) async fn send_back(call: Call) -> Result<Reply, Failure> {
     let target = topic.queue(&broker.store, topic.any_write_queue());
     let mut say = |name: &str, value: &str| properties.set(name, value);
     let place = broker.place(when, target, record.properties().tags_code(), &mut say);
+    if when != When::Now {
+        rewrite::check_room(properties.as_str())?;
+    }
     let stored = &place.queue;
     let new = NewRecord {
         sys_flag: super::send::one::stored_flags(record.sys_flag()),

@@ -209,6 +209,25 @@ async fn a_message_given_back_comes_again_and_then_dies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_has_room_for_what_is_added_when_it_is_delivered() {
+    let lab = Harness::start().await;
+    lab.join("workers", "orders").await;
+    let long = |bytes: usize, more: &str| format!("long\u{1}{}\u{2}{more}", "x".repeat(bytes));
+    sent(&lab.send("orders", "plain", &long(32_000, "")).await);
+    for waits in ["DELAY\u{1}1\u{2}", "TIMER_DELAY_MS\u{1}1\u{2}", "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}p\u{2}"]
+    {
+        assert_eq!(lab.send("orders", "lost", &long(32_000, waits)).await.code, 13, "{waits}");
+    }
+    assert_eq!(give_back(&lab, "orders", 0, 1).await.code, 13);
+    for (waits, body) in [("DELAY\u{1}1\u{2}", "level"), ("TIMER_DELAY_MS\u{1}1100\u{2}", "timer")] {
+        sent(&lab.send("orders", body, &long(31_500, waits)).await);
+    }
+    for (offset, body) in [(1, "level"), (2, "timer")] {
+        assert_eq!(lab.pull("orders", 0, offset, "*", 15_000).await.records()[0].body(), body.as_bytes());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_may_not_consume_or_not_broadcast_is_refused() {
     let lab = Harness::start().await;
     sent(&lab.send("orders", "x", "").await);

@@ -15,7 +15,7 @@ use super::properties::{Scan, push};
 use super::{Sends, Stop};
 use crate::delay::place::{Place, When};
 use crate::error::Failure;
-use crate::rewrite::index_keys;
+use crate::rewrite::{check_room, index_keys};
 use crate::state::topics::Topic;
 use crate::timers::handle;
 
@@ -58,6 +58,9 @@ impl Sends<'_> {
             let mut say = |name: &str, value: &str| push(&mut properties, name, value);
             self.broker.place(when, target, scan.tags_code(), &mut say)
         };
+        if half.is_some() || when != When::Now {
+            check_room(&properties)?;
+        }
         let stored = &place.queue;
         let record = NewRecord {
             topic: stored.topic(),
