@@ -18,7 +18,9 @@ impl<'a> JavaPod<'a> {
     pub(super) fn start(namespace: Namespace<'a>, name: &str, set: &str, arguments: &[&str]) -> Result<Self> {
         let fixed = ["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "dev.bolide.e2e.Client"];
         let namesrv = format!("{set}-nameserver:9876");
-        let all: Vec<&str> = fixed.iter().chain(arguments).copied().chain(["--namesrv", &namesrv]).collect();
+        // several start at once here: the first answer of a nameserver may come late to a Java that is still loading
+        let connect = ["--namesrv", namesrv.as_str(), "--api-timeout-ms", "15000"];
+        let all = [&fixed[..], arguments, &connect].concat();
         let all = serde_json::to_string(&all).context("arguments are text")?;
         namespace.apply(&format!(
             "apiVersion: v1

@@ -14,12 +14,15 @@ public final class Context {
     /** Monotonic nanoseconds at which the command gives up. */
     public final long deadlineNanos;
     private final String instance;
+    /** How long the client waits for routes and the like; its default is 3 s. */
+    private final int apiTimeoutMs;
 
     Context(Args args, Events events) {
         this.events = events;
         this.namesrv = args.text("namesrv");
         this.deadlineNanos = System.nanoTime() + args.number("timeout-s", 60) * 1_000_000_000L;
         this.instance = args.text("instance", null);
+        this.apiTimeoutMs = args.integer("api-timeout-ms", 3000);
     }
 
     public boolean expired() {
@@ -29,6 +32,7 @@ public final class Context {
     /** Name server address and, with --instance, a fixed instance name (clientId = address@instance). */
     public <T extends ClientConfig> T configure(T client) {
         client.setNamesrvAddr(namesrv);
+        client.setMqClientApiTimeout(apiTimeoutMs);
         if (instance != null) {
             client.setInstanceName(instance);
         }
