@@ -25,7 +25,7 @@ pub(crate) mod clock;
 mod consuming;
 mod deleting;
 mod filtering;
-mod pop;
+pub(crate) mod pop;
 mod request_reply;
 mod restart;
 mod sending;

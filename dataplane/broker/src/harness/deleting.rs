@@ -1,4 +1,3 @@
-use bolide_wire::header::pop::PopMessage;
 use bolide_wire::header::topic::TopicOnly;
 use bolide_wire::ids::{GroupName, QueueId, TopicName};
 
@@ -14,22 +13,7 @@ async fn delete(lab: &Harness, topic: &str) {
 
 /// What a pop of `workers` gets now.
 async fn popped(lab: &Harness) -> Vec<String> {
-    let header = PopMessage {
-        consumer_group: "workers".into(),
-        topic: "orders".into(),
-        queue_id: -1,
-        max_msg_nums: 1,
-        invisible_time: 60_000,
-        poll_time: 0,
-        born_time: None,
-        init_mode: 0,
-        exp_type: Some("TAG".into()),
-        exp: Some("*".into()),
-        order: false,
-        attempt_id: None,
-        broker_name: None,
-    };
-    let answer = lab.ask(RequestCode::POP_MESSAGE, &header).await;
+    let answer = lab.ask(RequestCode::POP_MESSAGE, &pop::request("workers", 1, 60_000, 0)).await;
     Pulled { code: answer.code, next: 0, body: answer.body }.bodies()
 }
 

@@ -64,7 +64,8 @@ impl Popped {
     }
 }
 
-fn request(group: &str, most: i32, invisible_ms: i64, hold_ms: i64) -> PopMessage {
+/// A pop of `group` from any queue of `orders`.
+pub(crate) fn request(group: &str, most: i32, invisible_ms: i64, hold_ms: i64) -> PopMessage {
     PopMessage {
         consumer_group: group.into(),
         topic: "orders".into(),

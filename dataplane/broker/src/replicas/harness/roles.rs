@@ -3,31 +3,17 @@
 use bolide_replication::{
     Epoch, Event, Hello, Incarnation, Member, Message, PROTOCOL, SendFailure, Session, Standing, codec,
 };
-use bolide_wire::header::pop::PopMessage;
 use bolide_wire::{LogOffset, RequestCode};
 
 use super::super::link::Out;
 use super::super::owner::Input;
 use super::*;
 use crate::config::replica::ReplicationMode;
+use crate::harness::pop::request;
 use crate::role::Role;
 
 fn pop() -> Command {
-    Command::request(RequestCode::POP_MESSAGE).with_header(&PopMessage {
-        consumer_group: "workers".into(),
-        topic: "orders".into(),
-        queue_id: -1,
-        max_msg_nums: 1,
-        invisible_time: 60_000,
-        poll_time: 0,
-        born_time: None,
-        init_mode: 0,
-        exp_type: Some("TAG".into()),
-        exp: Some("*".into()),
-        order: false,
-        attempt_id: None,
-        broker_name: None,
-    })
+    Command::request(RequestCode::POP_MESSAGE).with_header(&request("workers", 1, 60_000, 0))
 }
 
 #[tokio::test(flavor = "multi_thread")]
