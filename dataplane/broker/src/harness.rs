@@ -23,6 +23,7 @@ use crate::serving::Serving;
 mod admin;
 pub(crate) mod clock;
 mod consuming;
+pub(crate) mod crashing;
 mod deleting;
 mod filtering;
 pub(crate) mod pop;

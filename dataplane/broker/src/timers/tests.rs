@@ -5,20 +5,15 @@ use std::collections::BTreeMap;
 
 use bolide_store::Clock;
 use bolide_store::disk::{Crash, Fault, FaultyDisk};
-use bolide_transport::{Client, ClientConfig};
 use bolide_wire::header::send::RecallMessage;
-use bolide_wire::ids::{QueueId, QueueOffset};
-use bolide_wire::message::records;
 use bolide_wire::properties::names;
 use bolide_wire::{Command, RequestCode};
-use prometheus::Registry;
 
 use super::*;
 use crate::config::{BrokerConfig, FlushDiskType};
 use crate::harness::clock::JumpingClock;
+use crate::harness::crashing::{self, Lab};
 use crate::harness::{send, sent};
-use crate::run::{start, stop};
-use crate::serving::Serving;
 
 const HOUR_MS: i64 = 3_600_000;
 /// Several batches, and less than recalls wait for.
@@ -27,45 +22,14 @@ const TIMERS: usize = 80;
 const RECALLED: usize = 30;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-struct Lab {
-    broker: Arc<Broker>,
-    serving: Serving,
-    client: Client,
-    address: String,
-}
-
 fn config(flush: FlushDiskType) -> BrokerConfig {
-    BrokerConfig {
-        bind_address: [127, 0, 0, 1].into(),
-        broker_ip1: Some([127, 0, 0, 1].into()),
-        listen_port: 0,
-        fast_listen_port: Some(0),
-        store_path_root_dir: "/store".into(),
-        // A burst goes over the end of a file.
-        mapped_file_size_commit_log: 32 << 10,
-        max_message_size: 10_000,
-        flush_disk_type: flush,
-        ..BrokerConfig::default()
-    }
+    // A burst goes over the end of a file.
+    crashing::config(flush, 32 << 10)
 }
 
 impl Lab {
-    async fn up(disk: &FaultyDisk, config: &BrokerConfig, clock: &Arc<JumpingClock>) -> Lab {
-        let registry = Registry::new();
-        let broker = start(config.clone(), Arc::new(disk.clone()), clock.clone(), &registry).await.unwrap();
-        let serving = Serving::begin(&broker, &registry).await.unwrap();
-        let address = serving.address().to_string();
-        Lab { broker, serving, client: Client::new(ClientConfig::default()), address }
-    }
-
-    async fn down(self) {
-        self.client.close(Duration::ZERO).await;
-        self.serving.end(&self.broker).await;
-        // On a disk that is gone nothing can be saved.
-        let _ = stop(&self.broker).await;
-    }
-
-    async fn call(&self, command: Command) -> Command {
+    /// The answer, which is no refusal.
+    async fn done(&self, command: Command) -> Command {
         let answer = self.client.call(&self.address, command, PATIENCE).await.unwrap();
         assert_eq!(answer.code, 0, "{:?}", answer.remark);
         answer
@@ -77,37 +41,19 @@ impl Lab {
         for number in 0..TIMERS {
             let body = format!("m-{number}");
             let properties = format!("{}\u{1}{due}\u{2}UNIQ_KEY\u{1}{body}\u{2}", names::TIMER_DELIVER_MS);
-            let handle = sent(&self.call(send("orders", 0, &body, &properties)).await).recall_handle;
+            let handle = sent(&self.done(send("orders", 0, &body, &properties)).await).recall_handle;
             if number % RECALLED == 0 {
                 let header = RecallMessage {
                     topic: "orders".into(),
                     recall_handle: handle.unwrap(),
                     producer_group: None,
                 };
-                self.call(Command::request(RequestCode::RECALL_MESSAGE).with_header(&header)).await;
+                self.done(Command::request(RequestCode::RECALL_MESSAGE).with_header(&header)).await;
             } else {
                 wanted.push(body);
             }
         }
         wanted
-    }
-
-    /// How often each body was delivered.
-    fn delivered(&self) -> BTreeMap<String, usize> {
-        let mut found = BTreeMap::new();
-        let Some(queue) = self.broker.store.queue("orders", QueueId(0)) else { return found };
-        let mut next = QueueOffset(0);
-        while next < queue.max() {
-            let limits = bolide_store::ReadLimits::default();
-            let read = self.broker.store.read(&queue, next, &limits, &mut |_| true).unwrap();
-            for record in read.slices.iter().flat_map(|slice| records(slice)) {
-                let body = String::from_utf8(record.unwrap().body().to_vec()).unwrap();
-                *found.entry(body).or_insert(0) += 1;
-            }
-            assert!(read.next > next, "{:?}", read.status);
-            next = read.next;
-        }
-        found
     }
 
     fn is_over(&self) -> bool {
@@ -131,8 +77,8 @@ async fn at_every_step(fault: Fault, flush: FlushDiskType, crash: Crash, seed: u
         let when = format!("{fault:?} at step {step}, then {crash:?}");
         let clock = Arc::new(JumpingClock::new());
         let disk = FaultyDisk::new(seed + step);
-        let lab = Lab::up(&disk, &config, &clock).await;
-        lab.call(send("orders", 1, "makes the topic", "")).await;
+        let lab = Lab::up(&disk, &config, clock.clone()).await;
+        lab.done(send("orders", 1, "makes the topic", "")).await;
         let wanted = lab.burst(clock.now().0 + HOUR_MS).await;
         let before = disk.steps();
         disk.fault_after(Some((step, fault)));
@@ -143,12 +89,12 @@ async fn at_every_step(fault: Fault, flush: FlushDiskType, crash: Crash, seed: u
         lab.down().await;
 
         let disk = disk.restart(crash);
-        let lab = Lab::up(&disk, &config, &clock).await;
+        let lab = Lab::up(&disk, &config, clock.clone()).await;
         until(&when, || lab.is_over()).await;
         check(&lab, &wanted, &when);
         lab.down().await;
 
-        let lab = Lab::up(&disk.restart(Crash::Process), &config, &clock).await;
+        let lab = Lab::up(&disk.restart(Crash::Process), &config, clock.clone()).await;
         assert!(lab.is_over(), "{when}: something is due again");
         check(&lab, &wanted, &format!("up again after {when}"));
         lab.down().await;
@@ -162,7 +108,7 @@ async fn at_every_step(fault: Fault, flush: FlushDiskType, crash: Crash, seed: u
 /// Every timer came once, and none of those that were recalled.
 fn check(lab: &Lab, wanted: &[String], when: &str) {
     let expected: BTreeMap<String, usize> = wanted.iter().map(|body| (body.clone(), 1)).collect();
-    assert_eq!(lab.delivered(), expected, "{when}");
+    assert_eq!(lab.stored("orders"), expected, "{when}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,18 +4,15 @@ use std::collections::BTreeMap;
 
 use bolide_store::disk::{Crash, Fault, FaultyDisk};
 use bolide_store::{Observer, SystemClock};
-use bolide_transport::{Client, ClientConfig};
 use bolide_wire::header::transaction::EndTransaction;
-use bolide_wire::ids::{LogOffset, QueueId, QueueOffset};
-use bolide_wire::message::{OffsetMessageId, records};
+use bolide_wire::ids::LogOffset;
+use bolide_wire::message::OffsetMessageId;
 use bolide_wire::{Command, RequestCode};
-use prometheus::Registry;
 
 use super::*;
 use crate::config::{BrokerConfig, FlushDiskType};
+use crate::harness::crashing::{self, Lab};
 use crate::harness::{send, sent};
-use crate::run::{start, stop};
-use crate::serving::Serving;
 use crate::state::transactions::HalfId;
 
 const COMMIT: i32 = 8;
@@ -35,47 +32,20 @@ struct Known {
     decided: Option<(i32, bool)>,
 }
 
-struct Lab {
-    broker: Arc<Broker>,
-    serving: Serving,
-    client: Client,
-    address: String,
-}
-
 fn config(flush: FlushDiskType) -> BrokerConfig {
     BrokerConfig {
-        bind_address: [127, 0, 0, 1].into(),
-        broker_ip1: Some([127, 0, 0, 1].into()),
-        listen_port: 0,
-        fast_listen_port: Some(0),
-        store_path_root_dir: "/store".into(),
-        mapped_file_size_commit_log: 256 << 10,
-        max_message_size: 10_000,
-        flush_disk_type: flush,
         transaction_time_out: 10,
         transaction_check_interval: 10,
         transaction_check_max: 2,
-        ..BrokerConfig::default()
+        ..crashing::config(flush, 256 << 10)
     }
 }
 
+async fn up(disk: &FaultyDisk, config: &BrokerConfig) -> Lab {
+    Lab::up(disk, config, Arc::new(SystemClock::new())).await
+}
+
 impl Lab {
-    async fn up(disk: &FaultyDisk, config: &BrokerConfig) -> Lab {
-        let registry = Registry::new();
-        let (on, clock) = (Arc::new(disk.clone()), Arc::new(SystemClock::new()));
-        let broker = start(config.clone(), on, clock, &registry).await.unwrap();
-        let serving = Serving::begin(&broker, &registry).await.unwrap();
-        let address = serving.address().to_string();
-        Lab { broker, serving, client: Client::new(ClientConfig::default()), address }
-    }
-
-    async fn down(self) {
-        self.client.close(Duration::ZERO).await;
-        self.serving.end(&self.broker).await;
-        // On a disk that is gone nothing can be saved.
-        let _ = stop(&self.broker).await;
-    }
-
     async fn call(&self, command: Command) -> Option<Command> {
         let answer = self.client.call(&self.address, command, Duration::from_secs(10)).await.ok()?;
         (answer.code == 0).then_some(answer)
@@ -101,24 +71,6 @@ impl Lab {
         };
         let request = Command::request(RequestCode::END_TRANSACTION).with_header(&header);
         self.call(request).await.is_some()
-    }
-
-    /// How often each body is in queue 0 of a topic.
-    fn stored(&self, topic: &str) -> BTreeMap<String, usize> {
-        let mut found = BTreeMap::new();
-        let Some(queue) = self.broker.store.queue(topic, QueueId(0)) else { return found };
-        let mut next = QueueOffset(0);
-        while next < queue.max() {
-            let limits = bolide_store::ReadLimits::default();
-            let read = self.broker.store.read(&queue, next, &limits, &mut |_| true).unwrap();
-            for record in read.slices.iter().flat_map(|slice| records(slice)) {
-                let body = String::from_utf8(record.unwrap().body().to_vec()).unwrap();
-                *found.entry(body).or_insert(0) += 1;
-            }
-            assert!(read.next > next, "{:?}", read.status);
-            next = read.next;
-        }
-        found
     }
 
     fn is_open(&self, known: &Known) -> bool {
@@ -178,7 +130,7 @@ async fn goes_down_at_every_step(flush: FlushDiskType, crash: Crash, seed: u64) 
     let mut step = 1;
     while step <= STEPS {
         let disk = FaultyDisk::new(seed + step);
-        let lab = Lab::up(&disk, &config).await;
+        let lab = up(&disk, &config).await;
         lab.call(send("orders", 1, "makes the topic", "")).await.unwrap();
         let mut told = BTreeMap::new();
         disk.fault_after(Some((step, Fault::Crash)));
@@ -187,7 +139,7 @@ async fn goes_down_at_every_step(flush: FlushDiskType, crash: Crash, seed: u64) 
         lab.down().await;
 
         let disk = disk.restart(crash);
-        let lab = Lab::up(&disk, &config).await;
+        let lab = up(&disk, &config).await;
         check(&lab, &told, &format!("{crash:?} at step {step}"));
         for (body, known) in &mut told {
             let open = lab.is_open(known);
@@ -200,7 +152,7 @@ async fn goes_down_at_every_step(flush: FlushDiskType, crash: Crash, seed: u64) 
         check(&lab, &told, &format!("decided again after {crash:?} at step {step}"));
         lab.down().await;
 
-        let lab = Lab::up(&disk.restart(Crash::Process), &config).await;
+        let lab = up(&disk.restart(Crash::Process), &config).await;
         check(&lab, &told, &format!("up again after {crash:?} at step {step}"));
         assert!(told.values().all(|known| !lab.is_open(known)));
         lab.down().await;
